@@ -1,0 +1,1 @@
+//! Record batches → partial groups per worker and open day.

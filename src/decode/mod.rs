@@ -1,0 +1,1 @@
+//! Column bytes of one row group → record batches with dictionaries kept.

@@ -1,0 +1,1 @@
+//! Key layout → the objects of a window, listed concurrently.

@@ -1,0 +1,1 @@
+//! A day's merged tables → rows in the target's schema.

@@ -1,0 +1,209 @@
+//! Kind of failure → what to do about it: exit code, retry, fix. The only place that decides these.
+//!
+//! Each stage has its own error enum whose variants say what failed and where; its `kind()` names one of the kinds here.
+
+/// What sort of failure an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The command line cannot be understood.
+    Usage,
+    /// The configuration has problems.
+    Config,
+    /// An object is not readable Parquet (truncated, empty, corrupt).
+    ObjectUnreadable,
+    /// A required column is missing from an object.
+    ColumnMissing,
+    /// A column has a type that cannot be coerced to the declared one.
+    ColumnUnusable,
+    /// A label text is not a JSON object, or holds what the chosen semantics refuse.
+    LabelMalformed,
+    /// A value cannot be computed or stored (NaN, infinity, division by zero, overflow, NUL byte).
+    ValueUnusable,
+    /// Totals in and totals out differ.
+    NotConserved,
+    /// No object under any prefix of the period.
+    NoObjects,
+    /// Two deliveries of one report and day, and the configuration refuses them.
+    TwoManifests,
+    /// Some days failed, others were written.
+    SomeDaysFailed,
+    /// The state of one day needs more memory than the budget.
+    MemoryBudget,
+    /// An object changed between listing and reading.
+    ObjectChanged,
+    /// The object store cannot be reached or answers 5xx.
+    StorageUnavailable,
+    /// The bucket does not exist.
+    BucketMissing,
+    /// The object store refuses access.
+    AccessDenied,
+    /// PostgreSQL cannot be reached, is shutting down, or has run out of a resource.
+    DatabaseUnavailable,
+    /// Another writer holds the day's lock.
+    LockBusy,
+    /// PostgreSQL refuses the login.
+    LoginRefused,
+    /// A schema, table, column or type in PostgreSQL is not what is needed.
+    TargetShape,
+    /// The role lacks a privilege.
+    PrivilegeMissing,
+    /// PostgreSQL refuses the rows or a statement for a reason that a retry does not mend.
+    DatabaseRefused,
+    /// No report period row for this cluster, month and source.
+    ReportPeriodMissing,
+    /// A file or folder of the file target cannot be written.
+    FileUnwritable,
+    /// Stopped by SIGTERM or SIGINT.
+    Interrupted,
+    /// A promise of our own code was broken.
+    Bug,
+}
+
+impl ErrorKind {
+    /// The process exit code (docs/operations.md has the table).
+    pub fn exit_code(self) -> u8 {
+        use ErrorKind as K;
+        match self {
+            K::Usage => 64,
+            K::ObjectUnreadable
+            | K::ColumnMissing
+            | K::ColumnUnusable
+            | K::LabelMalformed
+            | K::ValueUnusable
+            | K::NotConserved
+            | K::NoObjects
+            | K::TwoManifests
+            | K::SomeDaysFailed => 65,
+            K::Bug => 70,
+            K::ObjectChanged | K::StorageUnavailable | K::DatabaseUnavailable | K::LockBusy => 75,
+            K::Config
+            | K::MemoryBudget
+            | K::BucketMissing
+            | K::AccessDenied
+            | K::LoginRefused
+            | K::TargetShape
+            | K::PrivilegeMissing
+            | K::DatabaseRefused
+            | K::ReportPeriodMissing
+            | K::FileUnwritable => 78,
+            K::Interrupted => 143,
+        }
+    }
+
+    /// Whether trying the same thing again may succeed.
+    pub fn is_transient(self) -> bool {
+        self.exit_code() == 75
+    }
+
+    /// Whether the failure belongs to one day, so that other days may still be written.
+    pub fn is_of_one_day(self) -> bool {
+        use ErrorKind as K;
+        matches!(
+            self,
+            K::ObjectUnreadable
+                | K::ColumnMissing
+                | K::ColumnUnusable
+                | K::LabelMalformed
+                | K::ValueUnusable
+                | K::NotConserved
+                | K::TwoManifests
+        )
+    }
+
+    /// What the reader of the message can do.
+    pub fn fix(self) -> &'static str {
+        use ErrorKind as K;
+        match self {
+            K::Usage => "run `gristmill --help`",
+            K::Config => "mend the configuration; `gristmill config --config FILE` checks it",
+            K::ObjectUnreadable => "deliver the object again, or remove it if it is not part of the report",
+            K::ColumnMissing | K::ColumnUnusable => {
+                "export the report again with the documented columns (docs/rollups.md)"
+            }
+            K::LabelMalformed => {
+                "mend the label text at its source; under `semantics: balanced`, `labels.on_malformed: empty` takes it as {}"
+            }
+            K::ValueUnusable => "look for the named keys in the report; the value there cannot be stored as a decimal",
+            K::NotConserved => {
+                "do not use the day; report this with the two numbers, it is a defect of gristmill or of the input"
+            }
+            K::NoObjects => {
+                "check organization.org_id, source.uuid, the period and storage.url; `--allow-empty` accepts an empty period"
+            }
+            K::TwoManifests => "remove the superseded delivery, or set `input.on_two_manifests: warn`",
+            K::SomeDaysFailed => "mend what the listed days name, then run again; days that were written stay",
+            K::MemoryBudget => "raise performance.memory_budget and the memory limit, or lower performance.max_workers",
+            K::ObjectChanged => "run again once the upload has finished",
+            K::StorageUnavailable => "check storage.endpoint and the network, then run again",
+            K::BucketMissing => "check storage.url",
+            K::AccessDenied => "check the access and secret key, and that they may list and read the bucket",
+            K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
+            K::LockBusy => "another run writes this day; wait for it, then run again",
+            K::LoginRefused => "check target.postgres.user, password and database",
+            K::TargetShape => {
+                "run `gristmill check` for the list; `gristmill init-db` creates what is missing on an empty database"
+            }
+            K::PrivilegeMissing => "grant the privilege that the message names (docs/operations.md lists them all)",
+            K::DatabaseRefused => "the message of PostgreSQL says why; `gristmill check` tests the target",
+            K::ReportPeriodMissing => "create the report period in the reference, or set source.report_period_id",
+            K::FileUnwritable => "check that target.file.path is a writable folder with free space",
+            K::Interrupted => "nothing is half-written; run again",
+            K::Bug => "please report this with the message and the version",
+        }
+    }
+}
+
+/// An error on its way to the user: the kind decides, the message tells, the source explains.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Decides exit code, retry and fix.
+    pub kind: ErrorKind,
+    /// What failed and where.
+    pub message: String,
+    /// The cause, if another library reported one.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Failure {
+    /// A failure without a deeper cause.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), cause: None }
+    }
+
+    /// The message, its chain of causes and the fix, on one line.
+    pub fn full_text(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let part = error.to_string();
+            if !text.contains(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            cause = error.source();
+        }
+        text.push_str("; ");
+        text.push_str(self.kind.fix());
+        text
+    }
+}
+
+/// Implements `From<stage error> for Failure` for errors that have a `kind()`.
+#[macro_export]
+macro_rules! impl_failure {
+    ($error:ty) => {
+        impl From<$error> for $crate::error::Failure {
+            fn from(error: $error) -> Self {
+                let message = error.to_string();
+                let kind = error.kind();
+                let cause = match std::error::Error::source(&error) {
+                    Some(_) => Some(Box::new(error) as Box<dyn std::error::Error + Send + Sync>),
+                    None => None,
+                };
+                $crate::error::Failure { kind, message, cause }
+            }
+        }
+    };
+}

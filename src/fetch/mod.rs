@@ -1,0 +1,1 @@
+//! A planned chunk → its column bytes in memory, holding a permit for them.

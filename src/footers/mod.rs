@@ -1,0 +1,1 @@
+//! Objects → Parquet footers → the days each row group touches.

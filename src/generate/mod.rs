@@ -1,0 +1,1 @@
+//! Arguments → synthetic usage reports in the reference's key layout.

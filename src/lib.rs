@@ -1,0 +1,30 @@
+//! Gristmill grinds raw cost and usage Parquet into exact daily rollups.
+//!
+//! Modules in the order in which data flows through them:
+//! [`config`] → [`store`] → [`discover`] → [`footers`] → [`plan`] → [`fetch`] → [`decode`] → [`aggregate`] → [`merge`] →
+//! [`enrich`] → [`sink`]. What is computed is declared in [`rollups`] over the names in [`schema`]; [`labels`],
+//! [`reference`], [`postgres`], [`ledger`], [`runtime`] and [`telemetry`] help. `docs/architecture.md` draws the picture.
+
+pub mod aggregate;
+pub mod config;
+pub mod decode;
+pub mod discover;
+pub mod enrich;
+pub mod error;
+pub mod fetch;
+pub mod footers;
+pub mod generate;
+pub mod labels;
+pub mod ledger;
+pub mod merge;
+pub mod plan;
+pub mod postgres;
+pub mod reference;
+pub mod rollups;
+pub mod runtime;
+pub mod schema;
+pub mod sink;
+pub mod store;
+pub mod telemetry;
+pub mod time;
+pub mod units;

@@ -1,0 +1,1 @@
+//! The workers' partial groups of a day → one table, whatever the order was.

@@ -1,0 +1,1 @@
+//! Connection, TLS, COPY encoding and error classes of PostgreSQL.

@@ -1,0 +1,1 @@
+//! PostgreSQL or configuration → the small tables of a run.

@@ -1,0 +1,1 @@
+//! The CPU pool, the memory budget, limits of the container, shutdown.
