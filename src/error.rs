@@ -172,28 +172,53 @@ impl Failure {
         Self { kind, message: message.into(), cause: None }
     }
 
+    /// The same failure for a caller that only borrows the error: causes become part of the message.
+    pub fn of<E: std::error::Error + HasKind>(error: &E) -> Self {
+        Self::new(error.kind(), with_causes(error))
+    }
+
+    /// The message and its chain of causes.
+    pub fn message_with_causes(&self) -> String {
+        with_causes(self)
+    }
+
     /// The message, its chain of causes and the fix, on one line.
     pub fn full_text(&self) -> String {
-        let mut text = self.message.clone();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let part = error.to_string();
-            if !text.contains(&part) {
-                text.push_str(": ");
-                text.push_str(&part);
-            }
-            cause = error.source();
-        }
-        text.push_str("; ");
-        text.push_str(self.kind.fix());
-        text
+        format!("{}; {}", self.message_with_causes(), self.kind.fix())
     }
 }
 
-/// Implements `From<stage error> for Failure` for errors that have a `kind()`.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        // A stage's error that became a failure has the failure's own message as its first cause.
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// A stage's error, as `impl_failure!` marks it.
+pub trait HasKind {
+    /// The kind that decides exit code, retry and fix.
+    fn kind(&self) -> ErrorKind;
+}
+
+/// Implements `HasKind`, and `From<stage error> for Failure`, for errors that have a `kind()`.
 #[macro_export]
 macro_rules! impl_failure {
     ($error:ty) => {
+        impl $crate::error::HasKind for $error {
+            fn kind(&self) -> $crate::error::ErrorKind {
+                <$error>::kind(self)
+            }
+        }
+
         impl From<$error> for $crate::error::Failure {
             fn from(error: $error) -> Self {
                 let message = error.to_string();

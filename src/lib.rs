@@ -21,6 +21,7 @@ pub mod plan;
 pub mod postgres;
 pub mod reference;
 pub mod rollups;
+pub mod run;
 pub mod runtime;
 pub mod schema;
 pub mod sink;

@@ -1,1 +1,23 @@
-//! Record batches → partial groups per worker and open day.
+//! Batches of a chunk → partial results per worker and open day.
+//!
+//! Knows kernels and column forms, no column by name. Ids are common to all workers of a day, so that their partial results
+//! merge by key; nothing here depends on which worker sees a row.
+
+mod capacity;
+mod compile;
+mod day;
+mod grouped;
+mod ids;
+mod ingest;
+mod label_sets;
+mod members;
+mod names;
+
+pub use capacity::CapacityPartial;
+pub use compile::{CompiledKernel, CompiledScan};
+pub use day::{DayState, KernelPartial, LabelColumnStats};
+pub use grouped::GroupedPartial;
+pub use ingest::{Chunk, ChunkCounts, IngestError, ingest};
+pub use label_sets::LabelSetsPartial;
+pub use members::MembersPartial;
+pub use names::{NameIds, NameStore};

@@ -1,1 +1,6 @@
-//! A day's merged tables → rows in the target's schema.
+//! A day's finished rows → columns in the target's schema, decimals rounded.
+
+pub mod batches;
+pub mod decimal;
+
+pub use batches::{DayColumns, EnrichError, day_columns};

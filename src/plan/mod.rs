@@ -1,1 +1,204 @@
-//! Configuration, listing and footers → which row groups of which objects make up each day, as a printable value.
+//! Scans, listing and footers → which row groups of which objects make up each day, as a value that can be printed.
+
+pub mod display;
+pub mod projection;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::discover::{ManifestName, ObjectInfo};
+use crate::error::Failure;
+use crate::footers::{DaySpan, Footer, FooterError};
+use crate::rollups::declaration::Scan;
+use crate::time::{UsageDay, Window};
+use crate::units::Bytes;
+
+use projection::{Projection, project};
+
+/// One row group to read for one scan.
+#[derive(Debug, Clone)]
+pub struct ChunkPlan {
+    /// Position of the scan.
+    pub scan: usize,
+    /// Footer of the object.
+    pub footer: Arc<Footer>,
+    /// Position of the row group.
+    pub row_group: usize,
+    /// Columns to read.
+    pub projection: Arc<Projection>,
+    /// Days of the window that its rows may lie on, in order; never empty.
+    pub days: Vec<UsageDay>,
+    /// Rows of the row group.
+    pub row_count: u64,
+    /// Bytes of the needed columns as stored.
+    pub stored_bytes: Bytes,
+    /// Bytes of the needed columns once decompressed: what the chunk may hold in memory.
+    pub decoded_bytes: Bytes,
+}
+
+/// What is known about one day before any row is read.
+#[derive(Debug, Clone)]
+pub struct DayPlan {
+    /// The day.
+    pub day: UsageDay,
+    /// Row groups that may hold rows of the day.
+    pub chunk_count: usize,
+    /// Objects that may hold rows of the day, sorted by key.
+    pub objects: Vec<Arc<ObjectInfo>>,
+    /// Rows of those row groups: an upper bound where a row group spans days.
+    pub row_count: u64,
+    /// Bytes of the needed columns as stored.
+    pub stored_bytes: Bytes,
+}
+
+/// An object that cannot be used, and the days that are therefore given up.
+#[derive(Debug)]
+pub struct BadObject {
+    /// Days of the window that it may belong to.
+    pub days: Vec<UsageDay>,
+    /// What is wrong with it.
+    pub failure: Failure,
+}
+
+/// Everything that will be read for one window.
+#[derive(Debug)]
+pub struct Plan {
+    /// The window.
+    pub window: Window,
+    /// Every day of the window, in order.
+    pub days: Vec<DayPlan>,
+    /// Chunks in the order in which they are fetched: by day, and on each day scans that others wait for first.
+    pub chunks: Vec<ChunkPlan>,
+    /// Objects that cannot be used.
+    pub bad_objects: Vec<BadObject>,
+    /// Objects whose footer was read.
+    pub object_count: usize,
+    /// Columns that some object lacks and that read as null there: column name and number of objects.
+    pub absent_columns: BTreeMap<&'static str, usize>,
+}
+
+impl Plan {
+    /// Bytes of all chunks as stored.
+    pub fn stored_bytes(&self) -> Bytes {
+        self.chunks.iter().map(|chunk| chunk.stored_bytes).sum()
+    }
+
+    /// Rows of all chunks.
+    pub fn row_count(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.row_count).sum()
+    }
+}
+
+/// Plans one window.
+///
+/// Footers that could not be read give up the days that the object may belong to: the day of its name, as long as every
+/// readable object with such a name keeps to the day in it; otherwise every day of the window.
+pub fn plan(
+    window: Window,
+    scans: &[Scan],
+    footers: &[(Arc<ObjectInfo>, Result<Footer, FooterError>)],
+) -> Plan {
+    let mut plan = Plan {
+        window,
+        days: Vec::new(),
+        chunks: Vec::new(),
+        bad_objects: Vec::new(),
+        object_count: footers.len(),
+        absent_columns: BTreeMap::new(),
+    };
+    let names_are_true = footers.iter().all(|(object, footer)| match footer {
+        Ok(footer) => keeps_to_its_name(object, footer),
+        Err(_) => true,
+    });
+    for (object, footer) in footers {
+        match footer {
+            Ok(footer) => plan_object(&mut plan, scans, &Arc::new(footer.clone())),
+            Err(error) => {
+                let days = days_of_name(window, object.manifest.as_ref().filter(|_| names_are_true));
+                plan.bad_objects.push(BadObject { days, failure: Failure::of(error) });
+            }
+        }
+    }
+    let waits = |chunk: &ChunkPlan| scans[chunk.scan].after().is_some();
+    plan.chunks.sort_by(|a, b| {
+        // A chunk that waits comes after everything it may wait for on any of its days: nothing that is in hand can then
+        // wait for what has not begun.
+        let place = |chunk: &ChunkPlan| if waits(chunk) { chunk.days.last() } else { chunk.days.first() };
+        let key = |chunk: &ChunkPlan| (place(chunk).copied(), waits(chunk), chunk.scan, chunk.row_group);
+        key(a).cmp(&key(b)).then_with(|| a.footer.object.key.cmp(&b.footer.object.key))
+    });
+    plan.days = window.days().map(|day| day_plan(day, &plan.chunks)).collect();
+    plan
+}
+
+fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>) {
+    let window = plan.window;
+    for (scan, declaration) in scans.iter().enumerate() {
+        if declaration.table != footer.object.table {
+            continue;
+        }
+        let columns = declaration.columns();
+        for span in footer.row_groups.iter().filter(|span| span.row_count > 0) {
+            let days: Vec<UsageDay> = window.days().filter(|day| span.days.may_contain(*day)).collect();
+            if days.is_empty() {
+                continue;
+            }
+            let projection = match project(&footer.object.key, &footer.metadata, span.index, &columns) {
+                Ok(projection) => projection,
+                Err(error) => {
+                    plan.bad_objects.push(BadObject { days, failure: error.into() });
+                    continue;
+                }
+            };
+            if span.index == 0 {
+                let absent = columns.iter().zip(&projection.roots).filter(|(_, root)| root.is_none());
+                absent.for_each(|(column, _)| *plan.absent_columns.entry(column.name).or_default() += 1);
+            }
+            let row_group = footer.metadata.row_group(span.index);
+            let sum = |size: &dyn Fn(usize) -> i64| {
+                let bytes = projection.leaves.iter().map(|leaf| u64::try_from(size(*leaf)).unwrap_or(0));
+                Bytes(bytes.sum())
+            };
+            plan.chunks.push(ChunkPlan {
+                scan,
+                footer: Arc::clone(footer),
+                row_group: span.index,
+                days,
+                row_count: span.row_count,
+                stored_bytes: sum(&|leaf| row_group.column(leaf).compressed_size()),
+                decoded_bytes: sum(&|leaf| row_group.column(leaf).uncompressed_size()),
+                projection: Arc::new(projection),
+            });
+        }
+    }
+}
+
+fn day_plan(day: UsageDay, chunks: &[ChunkPlan]) -> DayPlan {
+    let mut plan =
+        DayPlan { day, chunk_count: 0, objects: Vec::new(), row_count: 0, stored_bytes: Bytes(0) };
+    let mut objects: BTreeMap<&str, &Arc<ObjectInfo>> = BTreeMap::new();
+    for chunk in chunks.iter().filter(|chunk| chunk.days.contains(&day)) {
+        plan.chunk_count += 1;
+        plan.row_count += chunk.row_count;
+        plan.stored_bytes = plan.stored_bytes + chunk.stored_bytes;
+        objects.insert(&chunk.footer.object.key, &chunk.footer.object);
+    }
+    plan.objects = objects.into_values().cloned().collect();
+    plan
+}
+
+/// Whether all rows of an object lie on the day of its name, as far as both say anything.
+fn keeps_to_its_name(object: &ObjectInfo, footer: &Footer) -> bool {
+    let Some(name) = &object.manifest else { return true };
+    footer.row_groups.iter().filter(|span| span.row_count > 0).all(|span| match span.days {
+        DaySpan::Known(first, last) => first == name.day && last == name.day,
+        DaySpan::Unknown => false,
+    })
+}
+
+fn days_of_name(window: Window, name: Option<&ManifestName>) -> Vec<UsageDay> {
+    match name {
+        Some(name) => window.days().filter(|day| *day == name.day).collect(),
+        None => window.days().collect(),
+    }
+}

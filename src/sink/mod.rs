@@ -1,5 +1,8 @@
 //! The finished rows of a day → the place where they stay. Each target replaces a day as a whole or not at all.
 
+pub mod file;
+pub mod null;
+
 use arrow_array::RecordBatch;
 use futures::future::BoxFuture;
 

@@ -1,1 +1,5 @@
-//! Logs, progress and the report of a run.
+//! Logs, progress and the report of a run: what the person sees.
+
+pub mod logs;
+pub mod progress;
+pub mod report;

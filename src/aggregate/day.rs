@@ -1,0 +1,228 @@
+//! State of one open day: what all workers share, and one partial result per worker and kernel.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::capacity::CapacityPartial;
+use super::compile::{CompiledKernel, CompiledScan, IdSource};
+use super::grouped::GroupedPartial;
+use super::label_sets::LabelSetsPartial;
+use super::members::MembersPartial;
+use super::names::NameStore;
+use crate::labels::{EnabledKeys, LabelRules, LabelStore};
+use crate::rollups::tables::NameTable;
+use crate::time::UsageDay;
+
+/// Partial result of one kernel and worker.
+#[derive(Debug)]
+pub enum KernelPartial {
+    /// Of a grouped kernel.
+    Grouped(GroupedPartial),
+    /// Of a capacity kernel.
+    Capacity(CapacityPartial),
+    /// Of a members kernel.
+    Members(MembersPartial),
+    /// Of a label-set kernel.
+    LabelSets(LabelSetsPartial),
+}
+
+/// How one label column was read on one day.
+#[derive(Debug, Clone, Default)]
+pub struct LabelColumnStats {
+    /// Rows that were maps or lists of entries.
+    pub map_rows: u64,
+    /// Rows that were structs.
+    pub struct_rows: u64,
+    /// Rows with text.
+    pub text_rows: u64,
+    /// Rows without a value.
+    pub null_rows: u64,
+    /// Malformed rows taken as `{}`.
+    pub malformed_rows: u64,
+    /// Hashes of the distinct JSON texts; only counted.
+    pub json_texts: HashSet<u64>,
+    /// Hashes of the distinct texts in the operator's raw form; only counted.
+    pub operator_texts: HashSet<u64>,
+}
+
+impl LabelColumnStats {
+    /// Adds another part of the same column and day.
+    pub fn add(&mut self, other: &LabelColumnStats) {
+        self.map_rows += other.map_rows;
+        self.struct_rows += other.struct_rows;
+        self.text_rows += other.text_rows;
+        self.null_rows += other.null_rows;
+        self.malformed_rows += other.malformed_rows;
+        self.json_texts.extend(&other.json_texts);
+        self.operator_texts.extend(&other.operator_texts);
+    }
+}
+
+/// One open day.
+pub struct DayState {
+    /// The day.
+    pub day: UsageDay,
+    /// Label sets of the day.
+    pub labels: LabelStore,
+    rules: LabelRules,
+    scans: Arc<Vec<CompiledScan>>,
+    names: Vec<(&'static str, NameStore)>,
+    /// Per worker: per scan and kernel.
+    partials: Vec<Mutex<Vec<Vec<KernelPartial>>>>,
+    /// Per scan that others wait for: the pairs of ids that its rows hold, once it is complete.
+    pairs: OnceLock<HashSet<(u32, u32)>>,
+    stats: Mutex<Vec<(&'static str, LabelColumnStats)>>,
+}
+
+impl DayState {
+    /// An empty day. `worker_count` workers may add to it at the same time.
+    pub fn new(
+        day: UsageDay,
+        scans: Arc<Vec<CompiledScan>>,
+        worker_count: usize,
+        keys: Arc<EnabledKeys>,
+        rules: LabelRules,
+        label_cache_bytes: usize,
+    ) -> Self {
+        let mut names: Vec<(&'static str, NameStore)> = Vec::new();
+        for id in scans.iter().flat_map(|scan| &scan.ids) {
+            let has_names = matches!(id.source, IdSource::Names | IdSource::KnownNames);
+            if has_names && !names.iter().any(|(name, _)| *name == id.name) {
+                names.push((id.name, NameStore::new()));
+            }
+        }
+        let partials = (0..worker_count).map(|_| Mutex::new(empty_partials(&scans))).collect();
+        Self {
+            day,
+            labels: LabelStore::new(keys, rules, label_cache_bytes),
+            rules,
+            scans,
+            names,
+            partials,
+            pairs: OnceLock::new(),
+            stats: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The scans that fill the day.
+    pub fn scans(&self) -> &[CompiledScan] {
+        &self.scans
+    }
+
+    /// Names of a column.
+    pub fn names(&self, column: &str) -> &NameStore {
+        let found = self.names.iter().find(|(name, _)| *name == column);
+        &found.expect("a day has a store for every id column").1
+    }
+
+    /// How label texts are read.
+    pub(super) fn label_rules(&self) -> LabelRules {
+        self.rules
+    }
+
+    /// All names of the day.
+    pub fn name_tables(&self) -> Vec<(&'static str, NameTable)> {
+        self.names.iter().map(|(name, store)| (*name, store.table())).collect()
+    }
+
+    /// The partial results of one worker.
+    pub(super) fn partials(&self, worker: usize) -> MutexGuard<'_, Vec<Vec<KernelPartial>>> {
+        self.partials[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the partial results of all workers out of the day: per scan, per kernel, per worker.
+    pub fn take_partials(&self) -> Vec<Vec<Vec<KernelPartial>>> {
+        let mut taken: Vec<Vec<Vec<KernelPartial>>> =
+            self.scans.iter().map(|scan| scan.kernels.iter().map(|_| Vec::new()).collect()).collect();
+        for worker in 0..self.partials.len() {
+            let partials = std::mem::replace(&mut *self.partials(worker), empty_partials(&self.scans));
+            for (scan, kernels) in partials.into_iter().enumerate() {
+                for (kernel, partial) in kernels.into_iter().enumerate() {
+                    taken[scan][kernel].push(partial);
+                }
+            }
+        }
+        taken
+    }
+
+    /// Notes that a scan which others wait for has seen all rows of the day: collects the pairs that they look for.
+    pub fn complete_scan(&self, scan_index: usize) {
+        let waits = |scan: &CompiledScan| scan.after == Some(self.scans[scan_index].name);
+        let Some(waiting) = self.scans.iter().find(|scan| waits(scan)) else { return };
+        let wanted = waiting.kernels.iter().find_map(|kernel| match kernel {
+            CompiledKernel::Members { pair, .. } => Some(pair.map(|id| waiting.ids[id].name)),
+            _ => None,
+        });
+        let (Some(wanted), Some(CompiledKernel::Grouped { keys, .. })) = (wanted, self.scans[scan_index].kernels.first())
+        else {
+            return;
+        };
+        let position = |name: &str| keys.iter().position(|key| self.scans[scan_index].ids[*key].name == name);
+        let (Some(first), Some(second)) = (position(wanted[0]), position(wanted[1])) else { return };
+        let mut pairs = HashSet::new();
+        for worker in 0..self.partials.len() {
+            if let KernelPartial::Grouped(partial) = &self.partials(worker)[scan_index][0] {
+                pairs.extend(partial.keys().map(|keys| (keys[first], keys[second])));
+            }
+        }
+        // Null never matches anything.
+        pairs.retain(|(first, second)| *first != 0 && *second != 0);
+        // A second call cannot happen: the scheduler completes a scan once per day.
+        let _first_wins = self.pairs.set(pairs);
+    }
+
+    /// The pairs that a members kernel looks for; empty if the scan had no row.
+    pub(super) fn pairs(&self) -> Option<&HashSet<(u32, u32)>> {
+        self.pairs.get()
+    }
+
+    /// Adds what a chunk says about its label columns.
+    pub(super) fn add_stats(&self, stats: Vec<(&'static str, LabelColumnStats)>) {
+        let mut known = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, part) in stats {
+            match known.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, total)) => total.add(&part),
+                None => known.push((name, part)),
+            }
+        }
+    }
+
+    /// How the label columns of the day were read.
+    pub fn label_stats(&self) -> Vec<(&'static str, LabelColumnStats)> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Approximate size of the day's state in bytes.
+    pub fn state_bytes(&self) -> usize {
+        let names: usize = self.names.iter().map(|(_, store)| store.state_bytes()).sum();
+        let partials: usize = (0..self.partials.len())
+            .map(|worker| self.partials(worker).iter().flatten().map(KernelPartial::state_bytes).sum::<usize>())
+            .sum();
+        names + partials + self.labels.state_bytes() + self.pairs.get().map_or(0, |pairs| pairs.len() * 16)
+    }
+}
+
+impl KernelPartial {
+    fn state_bytes(&self) -> usize {
+        match self {
+            KernelPartial::Grouped(partial) => partial.state_bytes(),
+            KernelPartial::Capacity(partial) => partial.state_bytes(),
+            KernelPartial::Members(partial) => partial.state_bytes(),
+            KernelPartial::LabelSets(partial) => partial.state_bytes(),
+        }
+    }
+}
+
+fn empty_partials(scans: &[CompiledScan]) -> Vec<Vec<KernelPartial>> {
+    let empty = |kernel: &CompiledKernel| match kernel {
+        CompiledKernel::Grouped { keys, sums, maxima, text_maxima, .. } => {
+            KernelPartial::Grouped(GroupedPartial::new(keys.len(), sums.len(), maxima.len(), text_maxima.len()))
+        }
+        CompiledKernel::Capacity { measures, .. } => KernelPartial::Capacity(CapacityPartial::new(measures.len())),
+        CompiledKernel::Members { greatest_attribute, .. } => {
+            KernelPartial::Members(MembersPartial::new(*greatest_attribute))
+        }
+        CompiledKernel::LabelSets { keep, .. } => KernelPartial::LabelSets(LabelSetsPartial::new(*keep)),
+    };
+    scans.iter().map(|scan| scan.kernels.iter().map(empty).collect()).collect()
+}

@@ -1,0 +1,253 @@
+//! Rows as ids and numbers → sums and maxima per distinct key.
+
+use hashbrown::HashTable;
+
+use super::names::NameIds;
+use crate::rollups::sum::{CompensatedSum, greatest};
+use crate::rollups::tables::{GroupedTable, NameId};
+
+/// A column of numbers for some rows; null where `is_valid` says so.
+#[derive(Clone, Copy)]
+pub struct Numbers<'a> {
+    pub values: &'a [f64],
+    pub nulls: Option<&'a arrow_buffer::NullBuffer>,
+}
+
+/// Rows that are not grouped.
+pub const NO_GROUP: u32 = u32::MAX;
+
+/// Groups of one worker.
+/// Shape: g groups × (k keys, s sums as (high, low), m maxima, t text maxima), row by row.
+#[derive(Debug)]
+pub struct GroupedPartial {
+    key_count: usize,
+    sum_count: usize,
+    maximum_count: usize,
+    text_maximum_count: usize,
+    index: HashTable<u32>,
+    keys: Vec<u32>,
+    sums: Vec<CompensatedSum>,
+    maxima: Vec<f64>,
+    /// One bit per sum and then per maximum: whether a value was seen.
+    seen: Vec<u32>,
+    text_maxima: Vec<NameId>,
+    totals: Vec<(CompensatedSum, f64)>,
+}
+
+/// One group of a partial result.
+pub struct Group<'a> {
+    pub keys: &'a [u32],
+    pub sums: &'a [CompensatedSum],
+    pub maxima: &'a [f64],
+    pub seen: u32,
+    pub text_maxima: &'a [NameId],
+}
+
+impl GroupedPartial {
+    /// No groups yet. At most 32 sums and maxima together.
+    pub fn new(key_count: usize, sum_count: usize, maximum_count: usize, text_maximum_count: usize) -> Self {
+        assert!(sum_count + maximum_count <= 32, "a group notes what it saw in 32 bits");
+        Self {
+            key_count,
+            sum_count,
+            maximum_count,
+            text_maximum_count,
+            index: HashTable::new(),
+            keys: Vec::new(),
+            sums: Vec::new(),
+            maxima: Vec::new(),
+            seen: Vec::new(),
+            text_maxima: Vec::new(),
+            totals: vec![(CompensatedSum::default(), 0.0); sum_count],
+        }
+    }
+
+    /// Number of groups.
+    pub fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Whether there is no group.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// A table of the same shape with the totals and without groups.
+    pub fn empty_table(&self) -> GroupedTable {
+        GroupedTable {
+            key_count: self.key_count,
+            sum_count: self.sum_count,
+            maximum_count: self.maximum_count,
+            text_maximum_count: self.text_maximum_count,
+            totals: self.totals.clone(),
+            ..GroupedTable::default()
+        }
+    }
+
+    /// Keys of all groups.
+    pub fn keys(&self) -> impl Iterator<Item = &[u32]> {
+        self.keys.chunks_exact(self.key_count)
+    }
+
+    /// One group.
+    pub fn group(&self, group: usize) -> Group<'_> {
+        let slice = |count: usize| group * count..(group + 1) * count;
+        Group {
+            keys: &self.keys[slice(self.key_count)],
+            sums: &self.sums[slice(self.sum_count)],
+            maxima: &self.maxima[slice(self.maximum_count)],
+            seen: self.seen[group],
+            text_maxima: &self.text_maxima[slice(self.text_maximum_count)],
+        }
+    }
+
+    /// Totals per sum over all grouped rows, and of their absolute values.
+    pub fn totals(&self) -> &[(CompensatedSum, f64)] {
+        &self.totals
+    }
+
+    /// Approximate size in bytes.
+    pub fn state_bytes(&self) -> usize {
+        self.keys.capacity() * 4
+            + self.sums.capacity() * 16
+            + self.maxima.capacity() * 8
+            + self.seen.capacity() * 4
+            + self.text_maxima.capacity() * 4
+            + self.index.allocation_size()
+    }
+
+    /// Group of each row; rows whose `only_named` id is null or empty get `NO_GROUP`.
+    pub fn find_groups(&mut self, keys: &[&[u32]], only_named: Option<&[u32]>, groups: &mut Vec<u32>) {
+        let row_count = keys.first().map_or(0, |ids| ids.len());
+        groups.clear();
+        let mut key = vec![0; self.key_count];
+        let mut previous: Option<u32> = None;
+        for row in 0..row_count {
+            if only_named.is_some_and(|ids| !NameId(ids[row]).is_named()) {
+                groups.push(NO_GROUP);
+                continue;
+            }
+            let mut is_same = previous.is_some();
+            for (part, ids) in key.iter_mut().zip(keys) {
+                is_same &= *part == ids[row];
+                *part = ids[row];
+            }
+            let group = match previous {
+                Some(group) if is_same => group,
+                _ => self.find_or_add(&key),
+            };
+            previous = Some(group);
+            groups.push(group);
+        }
+    }
+
+    /// Adds one measure of all rows to their groups.
+    pub fn add_sums(&mut self, groups: &[u32], measures: &[Option<Numbers<'_>>]) {
+        for (position, numbers) in measures.iter().enumerate() {
+            let Some(numbers) = numbers else { continue };
+            let (mut total, mut absolute) = (CompensatedSum::default(), 0.0);
+            for (row, group) in groups.iter().enumerate() {
+                if *group == NO_GROUP || numbers.nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                    continue;
+                }
+                let value = numbers.values[row];
+                self.sums[*group as usize * self.sum_count + position].add(value);
+                self.seen[*group as usize] |= 1 << position;
+                total.add(value);
+                absolute += value.abs();
+            }
+            self.totals[position].0.add_sum(total);
+            self.totals[position].1 += absolute;
+        }
+    }
+
+    /// Raises the maxima of the rows' groups.
+    pub fn add_maxima(&mut self, groups: &[u32], columns: &[Option<Numbers<'_>>]) {
+        for (position, numbers) in columns.iter().enumerate() {
+            let Some(numbers) = numbers else { continue };
+            for (row, group) in groups.iter().enumerate() {
+                if *group == NO_GROUP || numbers.nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                    continue;
+                }
+                self.raise(*group as usize, position, numbers.values[row]);
+            }
+        }
+    }
+
+    /// Raises one text maximum of the rows' groups.
+    pub fn add_text_maxima(&mut self, groups: &[u32], position: usize, ids: &[u32], names: &NameIds<'_>) {
+        for (group, id) in groups.iter().zip(ids) {
+            if *group == NO_GROUP {
+                continue;
+            }
+            let at = *group as usize * self.text_maximum_count + position;
+            raise_text(&mut self.text_maxima[at], NameId(*id), names);
+        }
+    }
+
+    /// Adds a group of another worker.
+    pub fn absorb(&mut self, other: &Group<'_>, names: &[NameIds<'_>]) {
+        let group = self.find_or_add(other.keys) as usize;
+        for (position, sum) in other.sums.iter().enumerate() {
+            self.sums[group * self.sum_count + position].add_sum(*sum);
+        }
+        self.seen[group] |= other.seen & ((1_u32 << self.sum_count) - 1);
+        for (position, value) in other.maxima.iter().enumerate() {
+            if other.seen & (1 << (self.sum_count + position)) != 0 {
+                self.raise(group, position, *value);
+            }
+        }
+        for (position, id) in other.text_maxima.iter().enumerate() {
+            raise_text(&mut self.text_maxima[group * self.text_maximum_count + position], *id, &names[position]);
+        }
+    }
+
+    /// Adds the totals of another worker.
+    pub fn absorb_totals(&mut self, other: &[(CompensatedSum, f64)]) {
+        for (total, other) in self.totals.iter_mut().zip(other) {
+            total.0.add_sum(other.0);
+            total.1 += other.1;
+        }
+    }
+
+    fn raise(&mut self, group: usize, position: usize, value: f64) {
+        let bit = 1 << (self.sum_count + position);
+        let maximum = &mut self.maxima[group * self.maximum_count + position];
+        *maximum = if self.seen[group] & bit == 0 { value + 0.0 } else { greatest(*maximum, value) };
+        self.seen[group] |= bit;
+    }
+
+    fn find_or_add(&mut self, key: &[u32]) -> u32 {
+        let hash = hash_key(key);
+        let (keys, width) = (&self.keys, self.key_count);
+        let is_key = |group: &u32| &keys[*group as usize * width..(*group as usize + 1) * width] == key;
+        if let Some(group) = self.index.find(hash, is_key) {
+            return *group;
+        }
+        let group = u32::try_from(self.seen.len()).expect("fewer than 2^32 groups fit into memory");
+        self.keys.extend_from_slice(key);
+        self.sums.resize(self.sums.len() + self.sum_count, CompensatedSum::default());
+        self.maxima.resize(self.maxima.len() + self.maximum_count, 0.0);
+        self.text_maxima.resize(self.text_maxima.len() + self.text_maximum_count, NameId::NULL);
+        self.seen.push(0);
+        let keys = &self.keys;
+        self.index.insert_unique(hash, group, |group| {
+            hash_key(&keys[*group as usize * width..(*group as usize + 1) * width])
+        });
+        group
+    }
+}
+
+/// The greater text; null is less than any text.
+fn raise_text(maximum: &mut NameId, id: NameId, names: &NameIds<'_>) {
+    if *maximum != id && names.text(id) > names.text(*maximum) {
+        *maximum = id;
+    }
+}
+
+/// Multiplicative hash over the ids (odd constant from the golden ratio); ids are small and dense.
+pub fn hash_key(key: &[u32]) -> u64 {
+    let mix = |hash: u64, id: &u32| (hash ^ u64::from(*id)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    let hash = key.iter().fold(0x51_7C_C1_B7_27_22_0A_95, mix);
+    hash ^ (hash >> 32)
+}

@@ -1,0 +1,339 @@
+//! One chunk's batches → the partial results of the days it touches.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::Array;
+use arrow_buffer::NullBuffer;
+
+use super::compile::{CompiledKernel, CompiledMeasure, CompiledScan};
+use super::day::{DayState, KernelPartial};
+use super::grouped::Numbers;
+use super::ids::Translation;
+use crate::decode::{Batch, BatchColumn, DecodeError};
+use crate::error::{ErrorKind, Failure};
+use crate::labels::{LabelSetId, Refusal};
+use crate::rollups::sum::greatest;
+use crate::time::{UsageDay, Window};
+
+/// Where a chunk's rows go.
+#[derive(Clone)]
+pub struct Chunk<'a> {
+    /// Key of the object, for messages.
+    pub object: &'a str,
+    /// Position of the row group, for messages.
+    pub row_group: usize,
+    /// Position of the scan.
+    pub scan: usize,
+    /// Days of the run: rows of other days are left out.
+    pub window: Window,
+    /// The open days that the row group's statistics name, in order.
+    pub days: &'a [Arc<DayState>],
+    /// Days that were given up: their rows are passed over.
+    pub given_up: &'a [UsageDay],
+}
+
+/// What a chunk held.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ChunkCounts {
+    /// All rows.
+    pub row_count: u64,
+    /// Rows per day of the window.
+    pub rows_of_days: Vec<(UsageDay, u64)>,
+}
+
+/// Why a chunk cannot be aggregated.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The bytes cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A label is refused.
+    #[error("object `{object}`, row group {row_group}, row {row}: column `{column}` {refusal}")]
+    Label {
+        /// Key of the object.
+        object: String,
+        /// Position of the row group.
+        row_group: usize,
+        /// Position of the row within the row group.
+        row: usize,
+        /// Name of the column.
+        column: &'static str,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The statistics do not say what the rows say.
+    #[error(
+        "object `{object}`, row group {row_group}, row {row}: interval_start lies on {day}, outside of the row group's statistics"
+    )]
+    Statistics {
+        /// Key of the object.
+        object: String,
+        /// Position of the row group.
+        row_group: usize,
+        /// Position of the row within the row group.
+        row: usize,
+        /// Day of the row.
+        day: UsageDay,
+    },
+}
+
+impl IngestError {
+    /// The kind that decides exit code and fix.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Decode(error) => error.kind(),
+            Self::Label { .. } => ErrorKind::LabelMalformed,
+            Self::Statistics { .. } => ErrorKind::ObjectUnreadable,
+        }
+    }
+}
+
+impl From<IngestError> for Failure {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Decode(error) => error.into(),
+            other => Failure::new(other.kind(), other.to_string()),
+        }
+    }
+}
+
+/// Adds a chunk's rows to its days.
+/// Errors: the first bad row, by position; the days it touches must then be given up, they hold part of the chunk.
+pub fn ingest(
+    chunk: &Chunk<'_>,
+    worker: usize,
+    batches: impl Iterator<Item = Result<Batch, DecodeError>>,
+) -> Result<ChunkCounts, IngestError> {
+    let mut counts = ChunkCounts::default();
+    let Some(first) = chunk.days.first() else { return Ok(counts) };
+    let scan = &first.scans()[chunk.scan];
+    let mut days: Vec<DayIngest<'_>> = chunk.days.iter().map(|day| DayIngest::new(day, scan)).collect();
+    for batch in batches {
+        let batch = batch?;
+        counts.row_count += batch.row_count as u64;
+        for (day, rows) in day_runs(chunk, &batch)? {
+            days[day].add(chunk, worker, &batch, rows)?;
+        }
+    }
+    for day in days {
+        counts.rows_of_days.push((day.state.day, day.row_count));
+        day.end();
+    }
+    Ok(counts)
+}
+
+/// Runs of rows of one day: positions among the chunk's days and rows.
+fn day_runs(chunk: &Chunk<'_>, batch: &Batch) -> Result<Vec<(usize, Range<usize>)>, IngestError> {
+    let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
+    let mut start = 0;
+    while start < batch.row_count {
+        let end = batch.times.run_end(start);
+        if let Some(day) = batch.times.day(start).filter(|day| chunk.window.contains(*day)) {
+            let position = chunk.days.iter().position(|state| state.day == day);
+            if position.is_none() && chunk.given_up.contains(&day) {
+                start = end;
+                continue;
+            }
+            let Some(position) = position else {
+                return Err(IngestError::Statistics {
+                    object: chunk.object.to_owned(),
+                    row_group: chunk.row_group,
+                    row: batch.first_row + start,
+                    day,
+                });
+            };
+            match runs.last_mut() {
+                Some((last, rows)) if *last == position && rows.end == start => rows.end = end,
+                _ => runs.push((position, start..end)),
+            }
+        }
+        start = end;
+    }
+    Ok(runs)
+}
+
+/// What one chunk adds to one day.
+struct DayIngest<'a> {
+    state: &'a DayState,
+    scan: &'a CompiledScan,
+    translations: Vec<Translation>,
+    ids: Vec<Vec<u32>>,
+    groups: Vec<u32>,
+    row_count: u64,
+}
+
+impl<'a> DayIngest<'a> {
+    fn new(state: &'a DayState, scan: &'a CompiledScan) -> Self {
+        let translations = scan.ids.iter().map(|column| Translation::new(*column)).collect();
+        let ids = vec![Vec::new(); scan.ids.len()];
+        Self { state, scan, translations, ids, groups: Vec::new(), row_count: 0 }
+    }
+
+    fn add(
+        &mut self,
+        chunk: &Chunk<'_>,
+        worker: usize,
+        batch: &Batch,
+        rows: Range<usize>,
+    ) -> Result<(), IngestError> {
+        self.row_count += rows.len() as u64;
+        for (translation, ids) in self.translations.iter_mut().zip(&mut self.ids) {
+            let column = translation.column();
+            let values = &batch.columns[column.column];
+            translation.translate(self.state, values, rows.clone(), ids).map_err(|refused| IngestError::Label {
+                object: chunk.object.to_owned(),
+                row_group: chunk.row_group,
+                row: batch.first_row + refused.row,
+                column: column.name,
+                refusal: refused.refusal,
+            })?;
+        }
+        let view = Rows { state: self.state, scan: self.scan, batch, rows, ids: &self.ids };
+        let mut partials = self.state.partials(worker);
+        for (kernel, partial) in self.scan.kernels.iter().zip(&mut partials[chunk.scan]) {
+            view.run(kernel, partial, &mut self.groups);
+        }
+        Ok(())
+    }
+
+    fn end(mut self) {
+        let labels = self.translations.iter_mut().filter(|translation| translation.is_labels());
+        let stats = labels.map(|translation| (translation.column().name, std::mem::take(&mut translation.stats)));
+        self.state.add_stats(stats.collect());
+    }
+}
+
+/// Some rows of a batch that belong to one day, with their ids.
+struct Rows<'a> {
+    state: &'a DayState,
+    scan: &'a CompiledScan,
+    batch: &'a Batch,
+    rows: Range<usize>,
+    ids: &'a [Vec<u32>],
+}
+
+impl Rows<'_> {
+    fn run(&self, kernel: &CompiledKernel, partial: &mut KernelPartial, groups: &mut Vec<u32>) {
+        match (kernel, partial) {
+            (
+                CompiledKernel::Grouped { keys, only_named, sums, maxima, text_maxima },
+                KernelPartial::Grouped(partial),
+            ) => {
+                let keys: Vec<&[u32]> = keys.iter().map(|key| self.ids[*key].as_slice()).collect();
+                partial.find_groups(&keys, only_named.map(|id| self.ids[id].as_slice()), groups);
+                let measures: Vec<Measured<'_>> = sums.iter().map(|measure| self.measure(*measure)).collect();
+                let measures: Vec<_> = measures.iter().map(Measured::numbers).collect();
+                partial.add_sums(groups, &measures);
+                let maxima: Vec<_> = maxima.iter().map(|column| self.numbers(*column)).collect();
+                let maxima: Vec<_> = maxima.iter().map(Measured::numbers).collect();
+                partial.add_maxima(groups, &maxima);
+                for (position, id) in text_maxima.iter().enumerate() {
+                    let names = self.state.names(self.scan.ids[*id].name).lock();
+                    partial.add_text_maxima(groups, position, &self.ids[*id], &names);
+                }
+            }
+            (CompiledKernel::Capacity { key, measures }, KernelPartial::Capacity(partial)) => {
+                let measures: Vec<_> = measures.iter().map(|column| self.numbers(*column)).collect();
+                for run in self.interval_runs() {
+                    let slices: Vec<_> = measures.iter().map(|measure| measure.slice(&run)).collect();
+                    let slices: Vec<_> = slices.iter().map(Measured::numbers).collect();
+                    let time = self.batch.times.nanoseconds_of_day(self.rows.start + run.start);
+                    partial.add(time, &self.ids[*key][run], &slices);
+                }
+            }
+            (CompiledKernel::Members { pair, place, attribute, .. }, KernelPartial::Members(partial)) => {
+                let Some(wanted) = self.state.pairs().filter(|pairs| !pairs.is_empty()) else { return };
+                let names = self.state.names(self.scan.ids[*attribute].name).lock();
+                let ids = [pair[0], pair[1], *place, *attribute].map(|id| self.ids[id].as_slice());
+                partial.add(wanted, ids, &names);
+            }
+            (CompiledKernel::LabelSets { key, labels, .. }, KernelPartial::LabelSets(partial)) => {
+                for (row, (key, set)) in self.ids[*key].iter().zip(&self.ids[*labels]).enumerate() {
+                    let time = self.batch.times.nanoseconds_of_day(self.rows.start + row);
+                    partial.add(time, *key, LabelSetId(*set), &self.state.labels);
+                }
+            }
+            _ => unreachable!("partials are made from the kernels they belong to"),
+        }
+    }
+
+    /// Runs of equal `interval_start`, relative to the rows' start.
+    fn interval_runs(&self) -> Vec<Range<usize>> {
+        let mut runs = Vec::new();
+        let mut start = self.rows.start;
+        while start < self.rows.end {
+            let end = self.batch.times.run_end(start).min(self.rows.end);
+            runs.push(start - self.rows.start..end - self.rows.start);
+            start = end;
+        }
+        runs
+    }
+
+    fn numbers(&self, column: usize) -> Measured<'_> {
+        let BatchColumn::Numbers(array) = &self.batch.columns[column] else { return Measured::Null };
+        let values = &array.values()[self.rows.clone()];
+        let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+        let nulls = nulls.map(|nulls| nulls.slice(self.rows.start, self.rows.len()));
+        Measured::Column { values, nulls: nulls.filter(|nulls| nulls.null_count() > 0) }
+    }
+
+    fn measure(&self, measure: CompiledMeasure) -> Measured<'_> {
+        match measure {
+            CompiledMeasure::Column(column) => self.numbers(column),
+            CompiledMeasure::OrGreatest { column, left, right, null_if_any } => {
+                let own = self.numbers(column);
+                if matches!(own, Measured::Column { nulls: None, .. }) {
+                    return own;
+                }
+                let (left, right) = (self.numbers(left), self.numbers(right));
+                let value = |row: usize| {
+                    own.get(row).or_else(|| match (left.get(row), right.get(row)) {
+                        (Some(left), Some(right)) => Some(greatest(left, right)),
+                        (left, right) if !null_if_any => left.or(right),
+                        _ => None,
+                    })
+                };
+                Measured::computed((0..self.rows.len()).map(value))
+            }
+        }
+    }
+}
+
+/// Numbers of some rows: a column's own, computed ones, or nulls only.
+enum Measured<'a> {
+    Null,
+    Column { values: &'a [f64], nulls: Option<NullBuffer> },
+    Computed { values: Vec<f64>, nulls: NullBuffer },
+}
+
+impl Measured<'_> {
+    fn computed(numbers: impl Iterator<Item = Option<f64>>) -> Self {
+        let (values, valid): (Vec<f64>, Vec<bool>) =
+            numbers.map(|number| (number.unwrap_or(0.0), number.is_some())).unzip();
+        Self::Computed { values, nulls: NullBuffer::from(valid) }
+    }
+
+    fn numbers(&self) -> Option<Numbers<'_>> {
+        match self {
+            Self::Null => None,
+            Self::Column { values, nulls } => Some(Numbers { values, nulls: nulls.as_ref() }),
+            Self::Computed { values, nulls } => Some(Numbers { values, nulls: Some(nulls) }),
+        }
+    }
+
+    fn get(&self, row: usize) -> Option<f64> {
+        let numbers = self.numbers()?;
+        numbers.nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| numbers.values[row])
+    }
+
+    fn slice(&self, rows: &Range<usize>) -> Measured<'_> {
+        match self.numbers() {
+            None => Measured::Null,
+            Some(numbers) => Measured::Column {
+                values: &numbers.values[rows.clone()],
+                nulls: numbers.nulls.map(|nulls| nulls.slice(rows.start, rows.len())),
+            },
+        }
+    }
+}

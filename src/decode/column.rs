@@ -1,0 +1,202 @@
+//! Arrow arrays of any physical type → the few column forms that aggregation works on.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, Float64Array, Int32Array, ListArray, MapArray, StringArray, StringViewArray,
+    StructArray,
+};
+use arrow_buffer::{NullBuffer, ScalarBuffer};
+use arrow_schema::{DataType, TimeUnit};
+
+use crate::schema::source::ColumnType;
+use crate::time::{SECONDS_PER_DAY, UsageDay};
+
+/// `interval_start` of each row, UTC wall clock, in the file's unit.
+#[derive(Debug, Clone)]
+pub struct Times {
+    values: ScalarBuffer<i64>,
+    nulls: Option<NullBuffer>,
+    units_per_day: i64,
+}
+
+/// One column of a batch.
+#[derive(Debug, Clone)]
+pub enum BatchColumn {
+    /// The file lacks the column, or it is all null by type.
+    Absent,
+    /// Metrics as doubles.
+    Numbers(Float64Array),
+    /// Names.
+    Text(TextColumn),
+    /// Label sets.
+    Labels(LabelColumn),
+}
+
+/// Names of a batch.
+#[derive(Debug, Clone)]
+pub enum TextColumn {
+    /// Codes into the row group's dictionary.
+    Dictionary {
+        /// One code a row.
+        codes: Int32Array,
+        /// The dictionary; batches of a row group share it.
+        values: StringArray,
+    },
+    /// One text a row.
+    Views(StringViewArray),
+}
+
+/// Label sets of a batch in the form the file has them.
+#[derive(Debug, Clone)]
+pub enum LabelColumn {
+    /// JSON or operator text.
+    Text(TextColumn),
+    /// `MAP<string, string>`.
+    Map(MapArray),
+    /// A list of (key, value) pairs.
+    Entries(ListArray),
+    /// One field per key.
+    Struct(StructArray),
+}
+
+impl Times {
+    /// Reads the times of a batch; a null-typed or absent column has no row in any window.
+    /// `None` if the type is no time.
+    pub fn new(array: Option<&ArrayRef>, row_count: usize) -> Option<Self> {
+        let Some(array) = array else { return Some(Self::all_null(row_count)) };
+        let (values, units_per_second) = match array.data_type() {
+            DataType::Null => return Some(Self::all_null(row_count)),
+            DataType::Date32 => {
+                let days = array.as_primitive::<Date32Type>();
+                let values = days.values().iter().map(|day| i64::from(*day)).collect();
+                return Some(Self { values, nulls: array.nulls().cloned(), units_per_day: 1 });
+            }
+            DataType::Timestamp(TimeUnit::Second, _) => (values_of::<TimestampSecondType>(array), 1),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => (values_of::<TimestampMillisecondType>(array), 1_000),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                (values_of::<TimestampMicrosecondType>(array), 1_000_000)
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                (values_of::<TimestampNanosecondType>(array), 1_000_000_000)
+            }
+            _ => return None,
+        };
+        Some(Self { values, nulls: array.nulls().cloned(), units_per_day: SECONDS_PER_DAY * units_per_second })
+    }
+
+    fn all_null(row_count: usize) -> Self {
+        Self { values: vec![0; row_count].into(), nulls: Some(NullBuffer::new_null(row_count)), units_per_day: 1 }
+    }
+
+    /// The UTC day of a row; null rows and days outside of any calendar belong to none.
+    pub fn day(&self, row: usize) -> Option<UsageDay> {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return None;
+        }
+        i32::try_from(self.values[row].div_euclid(self.units_per_day)).ok().map(UsageDay)
+    }
+
+    /// Nanoseconds since the row's midnight.
+    pub fn nanoseconds_of_day(&self, row: usize) -> u64 {
+        let nanoseconds_per_unit = SECONDS_PER_DAY * 1_000_000_000 / self.units_per_day;
+        (self.values[row].rem_euclid(self.units_per_day) * nanoseconds_per_unit).unsigned_abs()
+    }
+
+    /// Whether two rows have the same time.
+    pub fn is_same(&self, row: usize, other: usize) -> bool {
+        self.values[row] == self.values[other]
+    }
+
+    /// First row after `start` whose time, or whether it is null, differs from that of `start`.
+    pub fn run_end(&self, start: usize) -> usize {
+        let value = self.values[start];
+        let values = &self.values[start..];
+        let mut length = values.iter().position(|other| *other != value).unwrap_or(values.len());
+        if let Some(nulls) = &self.nulls {
+            let is_null = nulls.is_null(start);
+            length = (0..length).find(|at| nulls.is_null(start + at) != is_null).unwrap_or(length);
+        }
+        start + length
+    }
+}
+
+fn values_of<T: ArrowPrimitiveType<Native = i64>>(array: &ArrayRef) -> ScalarBuffer<i64> {
+    array.as_primitive::<T>().values().clone()
+}
+
+impl BatchColumn {
+    /// Coerces an array to the form of its declared type; `None` if nothing can be made of it.
+    pub fn new(column_type: ColumnType, array: Option<&ArrayRef>) -> Option<Self> {
+        let Some(array) = array else { return Some(Self::Absent) };
+        if *array.data_type() == DataType::Null {
+            return Some(Self::Absent);
+        }
+        match column_type {
+            ColumnType::Number => numbers(array).map(Self::Numbers),
+            ColumnType::Text => text(array).map(Self::Text),
+            ColumnType::Labels => labels(array).map(Self::Labels),
+            ColumnType::Timestamp => Some(Self::Absent),
+        }
+    }
+}
+
+fn text(array: &ArrayRef) -> Option<TextColumn> {
+    match array.data_type() {
+        DataType::Dictionary(_, _) => {
+            let dictionary = array.as_dictionary_opt::<Int32Type>()?;
+            let values = dictionary.values().as_string_opt::<i32>()?.clone();
+            Some(TextColumn::Dictionary { codes: dictionary.keys().clone(), values })
+        }
+        DataType::Utf8View => array.as_string_view_opt().cloned().map(TextColumn::Views),
+        _ => None,
+    }
+}
+
+fn labels(array: &ArrayRef) -> Option<LabelColumn> {
+    match array.data_type() {
+        DataType::Map(_, _) => array.as_map_opt().cloned().map(LabelColumn::Map),
+        DataType::List(_) => array.as_list_opt::<i32>().cloned().map(LabelColumn::Entries),
+        DataType::Struct(_) => array.as_struct_opt().cloned().map(LabelColumn::Struct),
+        _ => text(array).map(LabelColumn::Text),
+    }
+}
+
+/// Widens any number to a double. Integers beyond 2^53 are rounded to the nearest double, as the reference's own cast does.
+#[allow(clippy::cast_precision_loss)]
+fn numbers(array: &ArrayRef) -> Option<Float64Array> {
+    Some(match array.data_type() {
+        DataType::Float64 => array.as_primitive::<Float64Type>().clone(),
+        DataType::Float32 => array.as_primitive::<Float32Type>().unary(f64::from),
+        DataType::Float16 => array.as_primitive::<Float16Type>().unary(f64::from),
+        DataType::Int8 => array.as_primitive::<Int8Type>().unary(f64::from),
+        DataType::Int16 => array.as_primitive::<Int16Type>().unary(f64::from),
+        DataType::Int32 => array.as_primitive::<Int32Type>().unary(f64::from),
+        DataType::Int64 => array.as_primitive::<Int64Type>().unary(|value| value as f64),
+        DataType::UInt8 => array.as_primitive::<UInt8Type>().unary(f64::from),
+        DataType::UInt16 => array.as_primitive::<UInt16Type>().unary(f64::from),
+        DataType::UInt32 => array.as_primitive::<UInt32Type>().unary(f64::from),
+        DataType::UInt64 => array.as_primitive::<UInt64Type>().unary(|value| value as f64),
+        DataType::Decimal32(_, scale) => {
+            let divisor = power_of_ten(*scale);
+            array.as_primitive::<Decimal32Type>().unary(|value| f64::from(value) / divisor)
+        }
+        DataType::Decimal64(_, scale) => {
+            let divisor = power_of_ten(*scale);
+            array.as_primitive::<Decimal64Type>().unary(|value| value as f64 / divisor)
+        }
+        DataType::Decimal128(_, scale) => {
+            let divisor = power_of_ten(*scale);
+            array.as_primitive::<Decimal128Type>().unary(|value| value as f64 / divisor)
+        }
+        _ => return None,
+    })
+}
+
+fn power_of_ten(scale: i8) -> f64 {
+    10_f64.powi(i32::from(scale))
+}

@@ -1,0 +1,176 @@
+//! A file's schema and the columns a scan wants → which columns of the file are read, and as which Arrow types.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::basic::Encoding;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+
+use crate::error::ErrorKind;
+use crate::impl_failure;
+use crate::schema::source::{Column, ColumnType};
+
+/// The columns of one row group that a scan reads.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    /// For each column of the scan its position among the file's top-level columns; `None` where the file lacks it.
+    pub roots: Vec<Option<usize>>,
+    /// Leaf columns to fetch and decode.
+    pub leaves: Vec<usize>,
+    /// The whole file's schema with the types that decoding shall produce.
+    pub schema: SchemaRef,
+}
+
+/// Why a file's columns cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectionError {
+    /// The file's schema cannot be expressed.
+    #[error("object `{object}`: the Parquet schema cannot be read")]
+    Schema {
+        /// Key of the object.
+        object: String,
+        /// What the Parquet library says.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// A column without which the report is none.
+    #[error("object `{object}`: required column `{column}` is missing")]
+    Missing {
+        /// Key of the object.
+        object: String,
+        /// Name of the column.
+        column: &'static str,
+    },
+    /// A column of a type that cannot be coerced.
+    #[error("object `{object}`: column `{column}` is {found}, expected {expected}")]
+    Unusable {
+        /// Key of the object.
+        object: String,
+        /// Name of the column.
+        column: &'static str,
+        /// Type in the file.
+        found: String,
+        /// What would do.
+        expected: &'static str,
+    },
+}
+
+impl ProjectionError {
+    /// The kind that decides exit code and fix.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Schema { .. } => ErrorKind::ObjectUnreadable,
+            Self::Missing { .. } => ErrorKind::ColumnMissing,
+            Self::Unusable { .. } => ErrorKind::ColumnUnusable,
+        }
+    }
+}
+
+impl_failure!(ProjectionError);
+
+/// Chooses columns and types for one row group.
+/// Errors: a required column is missing, or a column has a type that nothing can be made of.
+pub fn project(
+    object: &str,
+    metadata: &ParquetMetaData,
+    row_group: usize,
+    columns: &[&'static Column],
+) -> Result<Projection, ProjectionError> {
+    let parquet_schema = metadata.file_metadata().schema_descr();
+    let schema = parquet_to_arrow_schema(parquet_schema, None)
+        .map_err(|source| ProjectionError::Schema { object: object.to_owned(), source })?;
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    let mut roots = Vec::with_capacity(columns.len());
+    let mut leaves = Vec::new();
+    for column in columns {
+        let Some(root) = fields.iter().position(|field| field.name() == column.name) else {
+            if column.required {
+                return Err(ProjectionError::Missing { object: object.to_owned(), column: column.name });
+            }
+            roots.push(None);
+            continue;
+        };
+        let found = fields[root].data_type();
+        if !is_usable(column.column_type, found) {
+            return Err(ProjectionError::Unusable {
+                object: object.to_owned(),
+                column: column.name,
+                found: found.to_string(),
+                expected: expected(column.column_type),
+            });
+        }
+        let column_leaves: Vec<usize> =
+            (0..parquet_schema.num_columns()).filter(|leaf| parquet_schema.get_column_root_idx(*leaf) == root).collect();
+        if is_text(found) && column_leaves.len() == 1 {
+            let chunk = metadata.row_group(row_group).column(column_leaves[0]);
+            fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(text_type(chunk)));
+        }
+        leaves.extend(column_leaves);
+        roots.push(Some(root));
+    }
+    leaves.sort_unstable();
+    leaves.dedup();
+    Ok(Projection { roots, leaves, schema: Arc::new(Schema::new(fields)) })
+}
+
+/// A dictionary is kept where all data pages have one; where it overflowed into plain pages, views cost less than hashing
+/// the plain values into a dictionary.
+fn text_type(chunk: &ColumnChunkMetaData) -> DataType {
+    let has_only_dictionary_pages = chunk.dictionary_page_offset().is_some()
+        && chunk.page_encoding_stats_mask().is_none_or(|mask| {
+            mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY)
+        });
+    if has_only_dictionary_pages {
+        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+    } else {
+        DataType::Utf8View
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::Binary)
+}
+
+fn is_usable(column_type: ColumnType, data_type: &DataType) -> bool {
+    if *data_type == DataType::Null {
+        return true;
+    }
+    match column_type {
+        ColumnType::Timestamp => matches!(data_type, DataType::Timestamp(_, _) | DataType::Date32),
+        ColumnType::Text => is_text(data_type),
+        ColumnType::Number => {
+            data_type.is_integer()
+                || matches!(data_type, DataType::Float16 | DataType::Float32 | DataType::Float64)
+                || matches!(data_type, DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..))
+        }
+        ColumnType::Labels => is_text(data_type) || is_label_group(data_type),
+    }
+}
+
+/// `MAP<string, string>`, a struct of strings, or a list of (key, value) structs of strings.
+fn is_label_group(data_type: &DataType) -> bool {
+    let is_pair = |field: &Field| match field.data_type() {
+        DataType::Struct(pair) => pair.len() == 2 && pair.iter().all(|part| is_string(part.data_type())),
+        _ => false,
+    };
+    match data_type {
+        DataType::Map(entries, _) => is_pair(entries),
+        DataType::List(entry) => is_pair(entry),
+        DataType::Struct(fields) => fields.iter().all(|field| is_string(field.data_type())),
+        _ => false,
+    }
+}
+
+fn is_string(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::Null)
+}
+
+fn expected(column_type: ColumnType) -> &'static str {
+    match column_type {
+        ColumnType::Timestamp => "a timestamp",
+        ColumnType::Text => "a string",
+        ColumnType::Number => "a number",
+        ColumnType::Labels => "a string, MAP<string, string>, a struct of strings or a list of string pairs",
+    }
+}

@@ -1,0 +1,109 @@
+//! Which value of a row goes into which column of the summary table.
+//!
+//! Source: contract, section 3.9.
+
+use super::rows::{RowKind, SummaryRow};
+use crate::rollups::tables::NameId;
+use crate::schema::source::{
+    Column, NODE, PERSISTENTVOLUME, PERSISTENTVOLUMECLAIM, RESOURCE_ID, STORAGECLASS,
+};
+
+/// Where the value of a column comes from.
+#[derive(Clone, Copy)]
+pub enum ColumnValue {
+    /// Id of the report period, the same on every row.
+    ReportPeriod,
+    /// Cluster id, the same on every row.
+    ClusterId,
+    /// Cluster alias, the same on every row.
+    ClusterAlias,
+    /// Source uuid, the same on every row.
+    SourceUuid,
+    /// The day.
+    Day,
+    /// `Pod` or `Storage`.
+    DataSource,
+    /// Namespace of the report, or the fixed one of unallocated rows.
+    Namespace,
+    /// Cost category.
+    CostCategory,
+    /// A name of a report's column.
+    Name(&'static Column, fn(&SummaryRow) -> NameId),
+    /// Labels of rows of one kind; null on others.
+    Labels(RowKind),
+    /// Labels of whatever kind the row is; `{}` where it has none.
+    AllLabels,
+    /// The constant that the reference writes as usage cost; null on unallocated rows.
+    UsageCost,
+    /// A number.
+    Number {
+        /// Its value.
+        get: fn(&SummaryRow) -> Option<f64>,
+        /// Whether the day's sum of it is noted and checked after writing.
+        is_summed: bool,
+    },
+}
+
+/// What the reference writes into `infrastructure_usage_cost`.
+pub const USAGE_COST: &str = r#"{"cpu": 0.000000000, "memory": 0.000000000, "storage": 0.000000000}"#;
+
+const fn summed(get: fn(&SummaryRow) -> Option<f64>) -> ColumnValue {
+    ColumnValue::Number { get, is_summed: true }
+}
+
+const fn number(get: fn(&SummaryRow) -> Option<f64>) -> ColumnValue {
+    ColumnValue::Number { get, is_summed: false }
+}
+
+/// Column name → value. The order is that of the table.
+pub static COLUMNS: [(&str, ColumnValue); 36] = [
+    ("report_period_id", ColumnValue::ReportPeriod),
+    ("cost_category_id", ColumnValue::CostCategory),
+    ("cluster_id", ColumnValue::ClusterId),
+    ("cluster_alias", ColumnValue::ClusterAlias),
+    ("data_source", ColumnValue::DataSource),
+    ("namespace", ColumnValue::Namespace),
+    ("node", ColumnValue::Name(&NODE, |row| row.node)),
+    ("resource_id", ColumnValue::Name(&RESOURCE_ID, |row| row.resource_id)),
+    ("usage_start", ColumnValue::Day),
+    ("usage_end", ColumnValue::Day),
+    ("pod_labels", ColumnValue::Labels(RowKind::Pod)),
+    ("pod_usage_cpu_core_hours", summed(|row| row.pod[0])),
+    ("pod_request_cpu_core_hours", summed(|row| row.pod[1])),
+    ("pod_effective_usage_cpu_core_hours", summed(|row| row.pod[2])),
+    ("pod_limit_cpu_core_hours", summed(|row| row.pod[3])),
+    ("pod_usage_memory_gigabyte_hours", summed(|row| row.pod[4])),
+    ("pod_request_memory_gigabyte_hours", summed(|row| row.pod[5])),
+    ("pod_effective_usage_memory_gigabyte_hours", summed(|row| row.pod[6])),
+    ("pod_limit_memory_gigabyte_hours", summed(|row| row.pod[7])),
+    ("node_capacity_cpu_cores", number(|row| row.node_capacity[0])),
+    ("node_capacity_cpu_core_hours", number(|row| row.node_capacity[1])),
+    ("node_capacity_memory_gigabytes", number(|row| row.node_capacity[2])),
+    ("node_capacity_memory_gigabyte_hours", number(|row| row.node_capacity[3])),
+    ("cluster_capacity_cpu_core_hours", number(|row| row.cluster_capacity[0])),
+    ("cluster_capacity_memory_gigabyte_hours", number(|row| row.cluster_capacity[1])),
+    ("persistentvolumeclaim", ColumnValue::Name(&PERSISTENTVOLUMECLAIM, |row| row.claim)),
+    ("persistentvolume", ColumnValue::Name(&PERSISTENTVOLUME, |row| row.volume)),
+    ("storageclass", ColumnValue::Name(&STORAGECLASS, |row| row.storage_class)),
+    ("volume_labels", ColumnValue::Labels(RowKind::Storage)),
+    ("all_labels", ColumnValue::AllLabels),
+    ("persistentvolumeclaim_capacity_gigabyte", number(|row| row.storage[0])),
+    ("persistentvolumeclaim_capacity_gigabyte_months", number(|row| row.storage[1])),
+    ("volume_request_storage_gigabyte_months", number(|row| row.storage[2])),
+    ("persistentvolumeclaim_usage_gigabyte_months", number(|row| row.storage[3])),
+    ("infrastructure_usage_cost", ColumnValue::UsageCost),
+    ("source_uuid", ColumnValue::SourceUuid),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::target::OCP_DAILY_SUMMARY;
+
+    #[test]
+    fn every_column_of_the_target_has_a_value_in_table_order() {
+        let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+        let target: Vec<&str> = OCP_DAILY_SUMMARY.rollup_columns().map(|column| column.name).collect();
+        assert_eq!(names, target);
+    }
+}

@@ -1,0 +1,169 @@
+//! The pipeline from configuration to report, to be read from top to bottom: the only place that names every stage.
+
+pub mod fingerprint;
+mod pipeline;
+mod report;
+mod schedule;
+mod sinks;
+mod window;
+
+use std::path::Path;
+use std::time::Instant;
+
+use tracing::{error, info};
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::error::Failure;
+use crate::rollups::ocp_daily_summary;
+use crate::rollups::semantics::Semantics;
+use crate::runtime::cpu_pool::CpuPool;
+use crate::runtime::limits::{self, CGROUP_ROOT};
+use crate::runtime::memory_budget::MemoryBudget;
+use crate::schema::source::SourceTable;
+use crate::store::Store;
+use crate::telemetry::progress::Progress;
+use crate::telemetry::report::RunReport;
+use crate::time::Window;
+use crate::units::Bytes;
+
+/// What the command line adds to the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// A period without any object is a success.
+    pub allow_empty: bool,
+    /// Days without input rows lose their old rows.
+    pub delete_empty_days: bool,
+    /// Rows per batch; for tests that cut the work differently.
+    pub batch_rows: Option<usize>,
+}
+
+/// What every stage may use.
+pub struct Context<'a> {
+    config: &'a Config,
+    options: &'a RunOptions,
+    store: &'a Store,
+    pool: &'a CpuPool,
+    budget: &'a MemoryBudget,
+    state_limit: Bytes,
+    run_id: Uuid,
+    progress: &'a Progress,
+}
+
+/// Threads, memory and storage of a run, made once.
+struct Resources {
+    store: Store,
+    pool: CpuPool,
+    budget: MemoryBudget,
+    state_limit: Bytes,
+    run_id: Uuid,
+}
+
+impl Resources {
+    fn new(config: &Config) -> Result<Self, Failure> {
+        let limits = limits::limits(Path::new(CGROUP_ROOT));
+        let workers = config.performance.max_workers.unwrap_or_else(|| limits::default_workers(limits.cpus));
+        let budget =
+            config.performance.memory_budget.unwrap_or_else(|| limits::default_memory_budget(limits.memory));
+        info!(workers, %budget, memory = %limits.memory, memory_source = limits.memory_source, "limits");
+        // Chunks come and go, state grows: each gets its half.
+        let half = Bytes(budget.0 / 2);
+        Ok(Self {
+            store: Store::new(&config.storage)?,
+            pool: CpuPool::new(workers)?,
+            budget: MemoryBudget::new(half),
+            state_limit: half,
+            run_id: Uuid::new_v4(),
+        })
+    }
+
+    fn context<'a>(&'a self, config: &'a Config, options: &'a RunOptions, progress: &'a Progress) -> Context<'a> {
+        Context {
+            config,
+            options,
+            store: &self.store,
+            pool: &self.pool,
+            budget: &self.budget,
+            state_limit: self.state_limit,
+            run_id: self.run_id,
+            progress,
+        }
+    }
+}
+
+/// Aggregates one source over its period and writes it to the target, a window per month. Every failure is part of the
+/// report, whose exit code says how it went.
+pub async fn run(config: &Config, options: &RunOptions, progress: &Progress) -> RunReport {
+    let started = Instant::now();
+    let windows = Window::split_by_month(config.period.start, config.period.end);
+    let mut report = report::begin(config, &windows);
+    match Resources::new(config) {
+        Ok(resources) => {
+            report.run_id = resources.run_id.to_string();
+            run_windows(&resources.context(config, options, progress), &windows, &mut report).await;
+            report::add_resources(&mut report, &resources.store, &resources.budget);
+        }
+        Err(failure) => report::stop(&mut report, &failure),
+    }
+    progress.end();
+    report.wall_seconds = started.elapsed().as_secs_f64();
+    report::end(&mut report);
+    for day in report.days.iter().filter(|day| day.error.is_some()) {
+        error!(day = day.day, "{}", day.error.as_deref().unwrap_or_default());
+    }
+    if let Some(text) = &report.error {
+        error!("{text}");
+    }
+    report
+}
+
+async fn run_windows(context: &Context<'_>, windows: &[Window], report: &mut RunReport) {
+    let sinks = match sinks::Sinks::new(context, windows).await {
+        Ok(sinks) => sinks,
+        Err(failure) => return report::stop(report, &failure),
+    };
+    for window in windows {
+        info!(%window, semantics = %context.config.semantics, "window begins");
+        let outcome =
+            window::run_window(context, *window, async |reference| Ok(sinks.of(reference))).await;
+        let stopped = match outcome {
+            Ok(outcome) => report::add_window(report, context.config, outcome),
+            Err(failure) => {
+                report::stop(report, &failure);
+                true
+            }
+        };
+        if stopped {
+            break;
+        }
+    }
+}
+
+/// Lists, reads footers and returns the plan of each window as text; reads no column and writes nothing.
+pub async fn plan_text(config: &Config, options: &RunOptions, progress: &Progress) -> Result<String, Failure> {
+    let resources = Resources::new(config)?;
+    let context = resources.context(config, options, progress);
+    let mut text = String::new();
+    for window in Window::split_by_month(config.period.start, config.period.end) {
+        let (prepared, _) = window::prepare(&context, window).await?;
+        let budget = Bytes(resources.state_limit.0 * 2);
+        text.push_str(&crate::plan::display::text(&prepared.plan, resources.pool.worker_count(), budget));
+        for warning in prepared.warnings {
+            text.push_str(&format!("warning: {warning}\n"));
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The tables that may be read: the daily copies too where they stand in for missing raw ones.
+fn tables_of(semantics: Semantics) -> Vec<SourceTable> {
+    let mut tables: Vec<SourceTable> = [true, false]
+        .into_iter()
+        .flat_map(|has_raw| ocp_daily_summary::scans(semantics, move |_| has_raw))
+        .map(|scan| scan.table)
+        .collect();
+    tables.sort_unstable();
+    tables.dedup();
+    tables
+}

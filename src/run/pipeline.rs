@@ -1,0 +1,181 @@
+//! A plan → closed days: fetch, decode, aggregate and close, all bounded, one day leaving while later ones are decoded.
+//!
+//! The async side waits and keeps the books; every computation runs on the CPU pool.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::schedule::{ChunkDays, CompleteDay, DayRules, End, Schedule};
+use crate::aggregate::{Chunk, ChunkCounts, CompiledScan, ingest};
+use crate::decode::{Batches, RowGroup};
+use crate::error::Failure;
+use crate::fetch::{ChunkBytes, fetch_row_group};
+use crate::plan::{ChunkPlan, Plan};
+use crate::runtime::cpu_pool::CpuPool;
+use crate::runtime::memory_budget::{MemoryBudget, Permit};
+use crate::store::Store;
+use crate::telemetry::progress::Progress;
+use crate::time::UsageDay;
+
+/// Chunks in hand per worker: enough to hide the latency of requests, few enough to stay in the order of the days.
+const CHUNKS_PER_WORKER: usize = 8;
+
+/// What the pipeline works with.
+pub struct Pipeline<'a> {
+    /// Where the bytes come from.
+    pub store: &'a Store,
+    /// Where computations run.
+    pub pool: &'a CpuPool,
+    /// Bytes of chunks in memory.
+    pub budget: &'a MemoryBudget,
+    /// Bounds of the days in flight.
+    pub rules: DayRules,
+    /// Rows per batch.
+    pub batch_rows: usize,
+    /// What the person sees.
+    pub progress: &'a Progress,
+}
+
+/// How the days of a plan ended.
+pub struct Outcome<T> {
+    /// Days that were closed, with what closing them gave.
+    pub days: BTreeMap<UsageDay, T>,
+    /// The others.
+    pub end: End,
+    /// Seconds that chunks waited for their bytes, summed over chunks.
+    pub fetch_seconds: f64,
+    /// Seconds that chunks were decoded and aggregated, summed over chunks.
+    pub compute_seconds: f64,
+}
+
+type Fetched = (usize, f64, Result<ChunkBytes, Failure>);
+
+impl Pipeline<'_> {
+    /// Runs a plan. `close` turns a complete day into its result as soon as the day's last chunk is in.
+    pub async fn run<'c, T, C>(&self, plan: &Plan, scans: Arc<Vec<CompiledScan>>, close: C) -> Outcome<T>
+    where
+        C: Fn(CompleteDay) -> BoxFuture<'c, Result<T, Failure>>,
+    {
+        let mut schedule = Schedule::new(plan, Arc::clone(&scans), self.rules.clone());
+        let mut days = BTreeMap::new();
+        let (mut fetch_seconds, mut compute_seconds) = (0.0, 0.0);
+        let mut fetching = FuturesUnordered::new();
+        let mut computing = FuturesUnordered::new();
+        let mut closing = FuturesUnordered::new();
+        // Chunks whose bytes are there while a scan that they look things up in is not complete for their days.
+        let mut waiting: Vec<(usize, ChunkBytes)> = Vec::new();
+        // One chunk at a time asks for memory, so that bytes are given in the order of the plan and never to a later
+        // chunk that an earlier one would have to wait for.
+        let mut permit: Option<(usize, BoxFuture<'_, Permit>)> = None;
+        loop {
+            for day in schedule.take_complete_days() {
+                let number = day.state.day;
+                closing.push(close(day).map(move |result| (number, result)));
+            }
+            let in_hand = fetching.len() + computing.len() + waiting.len();
+            if permit.is_none() && in_hand < self.pool.worker_count() * CHUNKS_PER_WORKER {
+                permit = schedule.next_chunk().map(|chunk| (chunk, self.acquire(&plan.chunks[chunk])));
+            }
+            for (chunk, bytes) in std::mem::take(&mut waiting) {
+                match schedule.ready(chunk) {
+                    Some(days) => computing.push(self.compute(plan, chunk, Arc::clone(&scans), days, bytes)),
+                    None => waiting.push((chunk, bytes)),
+                }
+            }
+            if fetching.is_empty() && computing.is_empty() && closing.is_empty() && permit.is_none() {
+                break;
+            }
+            tokio::select! {
+                (chunk, permit) = granted(&mut permit), if permit.is_some() => {
+                    fetching.push(self.fetch(&plan.chunks[chunk], chunk, permit));
+                }
+                Some((chunk, seconds, bytes)) = fetching.next() => {
+                    fetch_seconds += seconds;
+                    match bytes {
+                        Ok(bytes) => waiting.push((chunk, bytes)),
+                        Err(failure) => schedule.chunk_done(chunk, Err(failure)),
+                    }
+                }
+                Some((chunk, seconds, counts)) = computing.next() => {
+                    compute_seconds += seconds;
+                    self.progress.chunk_done(plan.chunks[chunk].row_count, plan.chunks[chunk].stored_bytes);
+                    schedule.chunk_done(chunk, counts);
+                }
+                Some((day, result)) = closing.next() => {
+                    self.progress.day_done();
+                    days.extend(schedule.day_closed(day, result).map(|value| (day, value)));
+                }
+            }
+        }
+        Outcome { days, end: schedule.end(), fetch_seconds, compute_seconds }
+    }
+
+    fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {
+        self.budget.acquire(chunk.stored_bytes + chunk.decoded_bytes).boxed()
+    }
+
+    async fn fetch(&self, chunk: &ChunkPlan, number: usize, permit: Permit) -> Fetched {
+        let started = Instant::now();
+        let leaves = &chunk.projection.leaves;
+        let bytes = fetch_row_group(self.store, &chunk.footer, chunk.row_group, leaves, permit).await;
+        (number, started.elapsed().as_secs_f64(), bytes.map_err(Failure::from))
+    }
+
+    async fn compute(
+        &self,
+        plan: &Plan,
+        number: usize,
+        scans: Arc<Vec<CompiledScan>>,
+        days: ChunkDays,
+        bytes: ChunkBytes,
+    ) -> (usize, f64, Result<ChunkCounts, Failure>) {
+        let chunk = plan.chunks[number].clone();
+        let (window, batch_rows) = (plan.window, self.batch_rows);
+        let what = {
+            let (key, row_group) = (chunk.footer.object.key.clone(), chunk.row_group);
+            move || format!("object `{key}`, row group {row_group}")
+        };
+        let timed = move |worker| {
+            let started = Instant::now();
+            let object = chunk.footer.object.key.as_str();
+            let row_group = RowGroup {
+                object,
+                metadata: Arc::clone(&chunk.footer.metadata),
+                row_group: chunk.row_group,
+                projection: &chunk.projection,
+                columns: &scans[chunk.scan].columns,
+                batch_rows,
+            };
+            let target = Chunk {
+                object,
+                row_group: chunk.row_group,
+                scan: chunk.scan,
+                window,
+                days: &days.open,
+                given_up: &days.given_up,
+            };
+            let counts = Batches::open(bytes, row_group)
+                .map_err(Failure::from)
+                .and_then(|batches| ingest(&target, worker, batches).map_err(Failure::from));
+            Ok((started.elapsed().as_secs_f64(), counts))
+        };
+        match self.pool.run(what, timed).await {
+            Ok((seconds, counts)) => (number, seconds, counts),
+            Err(failure) => (number, 0.0, Err(failure)),
+        }
+    }
+}
+
+/// Waits for the permit and clears the slot.
+async fn granted(slot: &mut Option<(usize, BoxFuture<'_, Permit>)>) -> (usize, Permit) {
+    let Some((chunk, waiting)) = slot.as_mut() else { return std::future::pending().await };
+    let permit = waiting.await;
+    let chunk = *chunk;
+    *slot = None;
+    (chunk, permit)
+}

@@ -1,0 +1,126 @@
+//! Outcomes of windows → the report of the run and its exit code.
+
+use super::window::{ClosedDay, WindowOutcome};
+use crate::config::Config;
+use crate::error::{ErrorKind, Failure};
+use crate::runtime::limits::peak_memory;
+use crate::runtime::memory_budget::MemoryBudget;
+use crate::sink::Written;
+use crate::store::Store;
+use crate::telemetry::report::{DayReport, RunReport};
+use crate::time::{UsageDay, Window};
+
+/// A report before anything happened: every day is skipped.
+pub fn begin(config: &Config, windows: &[Window]) -> RunReport {
+    let day = |day: UsageDay| DayReport {
+        day: day.to_string(),
+        status: "skipped".to_owned(),
+        is_complete: day < config.period.today,
+        rows_in: 0,
+        rows_out: 0,
+        rows_deleted: 0,
+        error: None,
+    };
+    RunReport {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        semantics: config.semantics.name().to_owned(),
+        windows: windows.iter().map(ToString::to_string).collect(),
+        days: windows.iter().flat_map(|window| window.days()).map(day).collect(),
+        ..RunReport::default()
+    }
+}
+
+/// Notes why the run ended early.
+pub fn stop(report: &mut RunReport, failure: &Failure) {
+    if report.error.is_none() {
+        report.exit_code = failure.kind.exit_code();
+        report.error = Some(failure.full_text());
+    }
+}
+
+/// Adds a window; true if no further one shall begin.
+pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome) -> bool {
+    for (stage, seconds) in window.stage_seconds {
+        *report.stage_seconds.entry(stage).or_default() += seconds;
+    }
+    for (column, objects) in window.plan.absent_columns {
+        *report.absent_columns.entry(column.to_owned()).or_default() += objects;
+    }
+    report.warnings.extend(window.warnings);
+    let end = window.outcome.end;
+    report.peak_state_bytes = report.peak_state_bytes.max(end.peak_state_bytes.0);
+    for (day, closed) in &window.outcome.days {
+        add_day(report, *day, closed);
+    }
+    let any_failed = !end.failed_days.is_empty();
+    for (day, failure) in end.failed_days {
+        if let Some(entry) = entry(report, day) {
+            entry.status = "failed".to_owned();
+            entry.error = Some(failure.full_text());
+        }
+    }
+    if let Some(failure) = &end.stopped_by {
+        stop(report, failure);
+    }
+    end.stopped_by.is_some() || (any_failed && config.on_bad_day == crate::config::OnBadDay::Stop)
+}
+
+fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
+    for (column, stats) in &closed.label_stats {
+        let total = report.label_columns.entry((*column).to_owned()).or_default();
+        total.map_rows += stats.map_rows;
+        total.struct_rows += stats.struct_rows;
+        total.text_rows += stats.text_rows;
+        total.null_rows += stats.null_rows;
+        total.malformed_rows += stats.malformed_rows;
+        total.json_texts += stats.json_texts.len() as u64;
+        total.operator_texts += stats.operator_texts.len() as u64;
+    }
+    for (scan, before, after) in &closed.label_rows {
+        let total = report.label_rows.entry((*scan).to_owned()).or_default();
+        total.before += before;
+        total.after += after;
+    }
+    report.rows_in += closed.input_row_count;
+    let Some(entry) = entry(report, day) else { return };
+    entry.rows_in = closed.input_row_count;
+    match closed.written {
+        Written::Replaced { deleted_row_count, row_count } => {
+            entry.status = "written".to_owned();
+            (entry.rows_out, entry.rows_deleted) = (row_count, deleted_row_count);
+        }
+        Written::LeftAsItWas => entry.status = "no input rows, left as it was".to_owned(),
+        Written::Dropped { row_count } => {
+            entry.status = "dropped".to_owned();
+            entry.rows_out = row_count;
+        }
+    }
+    report.rows_out += report.days.iter().find(|entry| entry.day == day.to_string()).map_or(0, |entry| entry.rows_out);
+}
+
+fn entry(report: &mut RunReport, day: UsageDay) -> Option<&mut DayReport> {
+    let text = day.to_string();
+    report.days.iter_mut().find(|entry| entry.day == text)
+}
+
+/// Adds what storage and memory counted.
+pub fn add_resources(report: &mut RunReport, store: &Store, budget: &MemoryBudget) {
+    let counters = store.counters();
+    report.bytes_read = counters.bytes;
+    report.requests = counters.requests;
+    report.peak_chunk_bytes = budget.peak().0;
+}
+
+/// Decides the exit code and reads the peak memory.
+pub fn end(report: &mut RunReport) {
+    report.peak_memory_bytes = peak_memory().map_or(0, |bytes| bytes.0);
+    let failed = report.days.iter().filter(|day| day.error.is_some()).count();
+    if report.error.is_none() && failed > 0 {
+        report.exit_code = ErrorKind::SomeDaysFailed.exit_code();
+        report.error = Some(format!(
+            "{failed} of {} days failed; {}",
+            report.days.len(),
+            ErrorKind::SomeDaysFailed.fix()
+        ));
+    }
+}

@@ -1,0 +1,333 @@
+//! Which chunk may start, which day is complete, which day is given up: the pipeline's bookkeeping, without any waiting.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::aggregate::{ChunkCounts, CompiledScan, DayState};
+use crate::config::OnBadDay;
+use crate::error::{ErrorKind, Failure};
+use crate::labels::{EnabledKeys, LabelRules};
+use crate::plan::Plan;
+use crate::time::UsageDay;
+use crate::units::Bytes;
+
+/// What bounds the days in flight and how a day begins.
+#[derive(Clone)]
+pub struct DayRules {
+    /// Days that may be open at once, those being written included.
+    pub open_days: usize,
+    /// Limit of the bytes that open days may hold.
+    pub state_limit: Bytes,
+    /// What happens to other days when one fails.
+    pub on_bad_day: OnBadDay,
+    /// Workers that add to a day.
+    pub worker_count: usize,
+    /// Keys that are kept.
+    pub keys: Arc<EnabledKeys>,
+    /// How labels are read.
+    pub label_rules: LabelRules,
+    /// Bytes per day for remembering label texts.
+    pub label_cache_bytes: usize,
+}
+
+/// A day whose rows are all in.
+pub struct CompleteDay {
+    /// State of the day.
+    pub state: Arc<DayState>,
+    /// Rows that were read for it.
+    pub input_row_count: u64,
+}
+
+/// The days that a chunk goes to, at the moment it starts.
+pub struct ChunkDays {
+    /// Open days, in order.
+    pub open: Vec<Arc<DayState>>,
+    /// Days that were given up: their rows are passed over.
+    pub given_up: Vec<UsageDay>,
+}
+
+struct OpenDay {
+    state: Arc<DayState>,
+    chunks_left: usize,
+    chunks_not_begun: usize,
+    /// Per scan: its chunks that are not in yet.
+    chunks_of_scan: Vec<usize>,
+    input_row_count: u64,
+    state_bytes: u64,
+}
+
+/// The books of one run over one plan.
+pub struct Schedule<'a> {
+    plan: &'a Plan,
+    scans: Arc<Vec<CompiledScan>>,
+    rules: DayRules,
+    queue: VecDeque<usize>,
+    empty_days: VecDeque<UsageDay>,
+    open: BTreeMap<UsageDay, OpenDay>,
+    complete: Vec<CompleteDay>,
+    closing_count: usize,
+    begun: BTreeSet<UsageDay>,
+    failed: BTreeMap<UsageDay, Failure>,
+    stopped_by: Option<Failure>,
+    peak_state_bytes: u64,
+}
+
+/// How the days of a schedule ended, apart from those that were closed.
+pub struct End {
+    /// Days that failed on their own.
+    pub failed_days: BTreeMap<UsageDay, Failure>,
+    /// Days that were not begun, or not finished, because the run ended early.
+    pub skipped_days: Vec<UsageDay>,
+    /// Why the whole run ended early.
+    pub stopped_by: Option<Failure>,
+    /// The most bytes that open days held.
+    pub peak_state_bytes: Bytes,
+}
+
+impl<'a> Schedule<'a> {
+    /// Opens the books. Days with an unusable object are given up from the start.
+    pub fn new(plan: &'a Plan, scans: Arc<Vec<CompiledScan>>, rules: DayRules) -> Self {
+        let mut failed = BTreeMap::new();
+        for bad in &plan.bad_objects {
+            for day in &bad.days {
+                failed.entry(*day).or_insert_with(|| Failure::new(bad.failure.kind, bad.failure.message.clone()));
+            }
+        }
+        let is_empty = |day: &&crate::plan::DayPlan| day.chunk_count == 0 && !failed.contains_key(&day.day);
+        let empty_days = plan.days.iter().filter(is_empty).map(|day| day.day).collect();
+        let mut schedule = Self {
+            plan,
+            scans,
+            rules,
+            queue: (0..plan.chunks.len()).collect(),
+            empty_days,
+            open: BTreeMap::new(),
+            complete: Vec::new(),
+            closing_count: 0,
+            begun: BTreeSet::new(),
+            failed,
+            stopped_by: None,
+            peak_state_bytes: 0,
+        };
+        if !schedule.failed.is_empty() && schedule.rules.on_bad_day == OnBadDay::Stop {
+            schedule.stop_beginning();
+        }
+        schedule
+    }
+
+    /// The next chunk to fetch, if its days may be open now; opens them.
+    pub fn next_chunk(&mut self) -> Option<usize> {
+        while let Some(chunk) = self.queue.front().copied() {
+            let days = &self.plan.chunks[chunk].days;
+            let wanted: Vec<UsageDay> = days.iter().copied().filter(|day| !self.failed.contains_key(day)).collect();
+            if wanted.is_empty() {
+                self.queue.pop_front();
+                continue;
+            }
+            let new_days: Vec<UsageDay> = wanted.iter().copied().filter(|day| !self.open.contains_key(day)).collect();
+            if !new_days.is_empty() && self.must_wait() {
+                return None;
+            }
+            self.queue.pop_front();
+            new_days.into_iter().for_each(|day| self.open_day(day));
+            for day in wanted {
+                if let Some(open) = self.open.get_mut(&day) {
+                    open.chunks_not_begun -= 1;
+                }
+            }
+            return Some(chunk);
+        }
+        None
+    }
+
+    /// The days of a chunk whose bytes are there; `None` while a scan that it waits for is not complete.
+    pub fn ready(&self, chunk: usize) -> Option<ChunkDays> {
+        let plan = &self.plan.chunks[chunk];
+        let after = self.scans[plan.scan].after;
+        let waited_for = self.scans.iter().position(|scan| Some(scan.name) == after);
+        let mut days = ChunkDays { open: Vec::new(), given_up: Vec::new() };
+        for day in &plan.days {
+            match self.open.get(day) {
+                Some(open) if waited_for.is_some_and(|scan| open.chunks_of_scan[scan] > 0) => return None,
+                Some(open) => days.open.push(Arc::clone(&open.state)),
+                None => days.given_up.push(*day),
+            }
+        }
+        Some(days)
+    }
+
+    /// Books a chunk that is in, or that failed.
+    pub fn chunk_done(&mut self, chunk: usize, counts: Result<ChunkCounts, Failure>) {
+        let plan = &self.plan.chunks[chunk];
+        match counts {
+            Ok(counts) => {
+                for day in &plan.days {
+                    let rows = counts.rows_of_days.iter().find(|(counted, _)| counted == day);
+                    self.chunk_in(*day, plan.scan, rows.map_or(0, |(_, rows)| *rows));
+                }
+                self.check_state();
+            }
+            Err(failure) if failure.kind.is_of_one_day() => {
+                for day in &plan.days {
+                    self.fail(*day, Failure::new(failure.kind, failure.message_with_causes()));
+                }
+            }
+            Err(failure) => self.stop(failure),
+        }
+    }
+
+    /// Days whose rows are all in, and, once no chunk is left, days that have none.
+    pub fn take_complete_days(&mut self) -> Vec<CompleteDay> {
+        if self.queue.is_empty() && self.open.is_empty() && self.closing_count == 0 && self.complete.is_empty() {
+            if let Some(day) = self.empty_days.pop_front() {
+                self.open_day(day);
+                let empty = self.open.remove(&day).map(|open| CompleteDay { state: open.state, input_row_count: 0 });
+                self.complete.extend(empty);
+            }
+        }
+        self.closing_count += self.complete.len();
+        std::mem::take(&mut self.complete)
+    }
+
+    /// Books a day that was closed.
+    pub fn day_closed<T>(&mut self, day: UsageDay, result: Result<T, Failure>) -> Option<T> {
+        self.closing_count -= 1;
+        match result {
+            Ok(value) => Some(value),
+            Err(failure) if failure.kind.is_of_one_day() => {
+                self.fail(day, failure);
+                None
+            }
+            Err(failure) => {
+                self.begun.remove(&day);
+                self.stop(failure);
+                None
+            }
+        }
+    }
+
+    /// Ends the run: nothing new is begun, days that are being closed may end.
+    pub fn stop(&mut self, failure: Failure) {
+        self.queue.clear();
+        self.empty_days.clear();
+        for day in std::mem::take(&mut self.open).into_keys() {
+            self.begun.remove(&day);
+        }
+        // The first failure is the cause; later ones may follow from it.
+        self.stopped_by.get_or_insert(failure);
+    }
+
+    /// Closes the books.
+    pub fn end(self) -> End {
+        let is_skipped =
+            |day: &UsageDay| !self.begun.contains(day) && !self.failed.contains_key(day);
+        End {
+            skipped_days: self.plan.window.days().filter(is_skipped).collect(),
+            failed_days: self.failed,
+            stopped_by: self.stopped_by,
+            peak_state_bytes: Bytes(self.peak_state_bytes),
+        }
+    }
+
+    /// Too many days, or too much state: a new day has to wait, as long as some open day ends without it.
+    fn must_wait(&self) -> bool {
+        let ends_by_itself = self.closing_count > 0
+            || !self.complete.is_empty()
+            || self.open.values().any(|open| open.chunks_not_begun == 0);
+        let in_flight = self.open.len() + self.closing_count + self.complete.len();
+        let is_full = in_flight >= self.rules.open_days || self.state_bytes() > self.rules.state_limit.0 / 2;
+        is_full && ends_by_itself
+    }
+
+    fn state_bytes(&self) -> u64 {
+        self.open.values().map(|open| open.state_bytes).sum()
+    }
+
+    fn open_day(&mut self, day: UsageDay) {
+        let chunks = || self.plan.chunks.iter().filter(|chunk| chunk.days.contains(&day));
+        let count = |scan: usize| chunks().filter(|chunk| chunk.scan == scan).count();
+        let chunks_of_scan: Vec<usize> = (0..self.scans.len()).map(count).collect();
+        let rules = &self.rules;
+        let state = Arc::new(DayState::new(
+            day,
+            Arc::clone(&self.scans),
+            rules.worker_count,
+            Arc::clone(&rules.keys),
+            rules.label_rules,
+            rules.label_cache_bytes,
+        ));
+        let empty_scans = chunks_of_scan.iter().enumerate().filter(|(_, chunks)| **chunks == 0);
+        empty_scans.for_each(|(scan, _)| state.complete_scan(scan));
+        let chunks_left = chunks_of_scan.iter().sum();
+        let open = OpenDay {
+            state,
+            chunks_left,
+            chunks_not_begun: chunks_left,
+            chunks_of_scan,
+            input_row_count: 0,
+            state_bytes: 0,
+        };
+        self.open.insert(day, open);
+        self.begun.insert(day);
+    }
+
+    fn chunk_in(&mut self, day: UsageDay, scan: usize, row_count: u64) {
+        let Some(open) = self.open.get_mut(&day) else { return };
+        open.input_row_count += row_count;
+        open.chunks_left -= 1;
+        open.chunks_of_scan[scan] -= 1;
+        if open.chunks_of_scan[scan] == 0 {
+            open.state.complete_scan(scan);
+        }
+        open.state_bytes = open.state.state_bytes() as u64;
+        if open.chunks_left == 0 {
+            if let Some(open) = self.open.remove(&day) {
+                self.complete.push(CompleteDay { state: open.state, input_row_count: open.input_row_count });
+            }
+        }
+    }
+
+    /// Stops the run before the kernel does, if what is open does not fit.
+    fn check_state(&mut self) {
+        let bytes = self.state_bytes();
+        self.peak_state_bytes = self.peak_state_bytes.max(bytes);
+        if bytes <= self.rules.state_limit.0 {
+            return;
+        }
+        let days: Vec<String> = self.open.keys().map(ToString::to_string).collect();
+        let message = format!(
+            "the state of {} needs {} so far, the limit is {}; distinct namespaces, nodes and label sets make it grow",
+            days.join(", "),
+            Bytes(bytes),
+            self.rules.state_limit
+        );
+        self.stop(Failure::new(ErrorKind::MemoryBudget, message));
+    }
+
+    fn fail(&mut self, day: UsageDay, failure: Failure) {
+        self.open.remove(&day);
+        self.failed.entry(day).or_insert(failure);
+        if self.rules.on_bad_day == OnBadDay::Stop {
+            self.stop_beginning();
+        }
+    }
+
+    /// Days that are open may end, no further one is begun.
+    fn stop_beginning(&mut self) {
+        self.empty_days.clear();
+        let (plan, open) = (self.plan, &self.open);
+        self.queue.retain(|chunk| plan.chunks[*chunk].days.iter().all(|day| open.contains_key(day)));
+        // An open day that lost a chunk shared with an unopened one cannot be completed any more.
+        let mut left: BTreeMap<UsageDay, usize> = BTreeMap::new();
+        for chunk in &self.queue {
+            plan.chunks[*chunk].days.iter().for_each(|day| *left.entry(*day).or_default() += 1);
+        }
+        let is_lost = |day: &UsageDay, open: &OpenDay| open.chunks_not_begun != left.get(day).copied().unwrap_or(0);
+        let lost: Vec<UsageDay> =
+            self.open.iter().filter(|(day, open)| is_lost(day, open)).map(|(day, _)| *day).collect();
+        for day in lost {
+            self.open.remove(&day);
+            self.begun.remove(&day);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Configuration → the target of a run, prepared once; one handle per window.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use super::Context;
+use crate::config::Target;
+use crate::enrich::batches::schema;
+use crate::error::{ErrorKind, Failure};
+use crate::postgres::copy::EncodeError;
+use crate::rollups::facts::ReferenceData;
+use crate::runtime::cpu_pool::CpuPool;
+use crate::sink::Sink;
+use crate::sink::file::FileSink;
+use crate::sink::null::NullSink;
+use crate::sink::postgres::{EncodeJob, EncodeRunner, PostgresSink, PostgresSinkOptions};
+use crate::time::{BillingMonth, Window};
+
+/// The target of a run.
+pub enum Sinks {
+    /// PostgreSQL; the report period differs from window to window.
+    Postgres(Box<PostgresSink>),
+    /// One for all windows.
+    Same(Arc<dyn Sink>),
+}
+
+impl Sinks {
+    /// Opens and prepares the target: schema, ledger and partitions are checked before anything is read.
+    pub async fn new(context: &Context<'_>, windows: &[Window]) -> Result<Self, Failure> {
+        let config = context.config;
+        match &config.target {
+            Target::None => Ok(Self::Same(Arc::new(NullSink))),
+            Target::File { path, format } => Ok(Self::Same(Arc::new(FileSink::new(path, *format, schema())?))),
+            Target::Postgres => {
+                let postgres = config.postgres.as_ref().ok_or_else(|| {
+                    Failure::new(ErrorKind::Config, "target.kind is postgres, but target.postgres is missing")
+                })?;
+                let options = PostgresSinkOptions {
+                    source_uuid: config.source.uuid,
+                    cluster_id: config.source.cluster_id.clone(),
+                    run_id: context.run_id,
+                    delete_empty_days: context.options.delete_empty_days,
+                };
+                let sink = PostgresSink::new(postgres, options, encode_on(context.pool.clone()))?;
+                let months: Vec<BillingMonth> = windows.iter().map(|window| window.month()).collect();
+                sink.prepare(&months).await?;
+                Ok(Self::Postgres(Box::new(sink)))
+            }
+        }
+    }
+
+    /// The target for the days of one window.
+    pub fn of(&self, reference: &ReferenceData) -> Arc<dyn Sink> {
+        match self {
+            Self::Postgres(sink) => Arc::new(sink.for_report_period(reference.report_period_id)),
+            Self::Same(sink) => Arc::clone(sink),
+        }
+    }
+}
+
+/// Encodes rows for COPY on the CPU pool.
+fn encode_on(pool: CpuPool) -> EncodeRunner {
+    Arc::new(move |job: EncodeJob| {
+        let pool = pool.clone();
+        async move {
+            let encoded = pool.run(|| "encoding rows".to_owned(), move |_| Ok(job.run())).await;
+            encoded.unwrap_or_else(|failure| Err(EncodeError::Lost(failure.message)))
+        }
+        .boxed()
+    })
+}

@@ -1,0 +1,274 @@
+//! One window, from listing to written days: the stages in the order in which they run.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tracing::{info, warn};
+
+use super::fingerprint::fingerprint;
+use super::pipeline::{Outcome, Pipeline};
+use super::schedule::{CompleteDay, DayRules};
+use super::{Context, tables_of};
+use crate::aggregate::{CompiledScan, LabelColumnStats};
+use crate::config::{NodeRoles, OnTwoManifests};
+use crate::decode::BATCH_ROWS;
+use crate::discover::{self, Listing, ObjectInfo, discover};
+use crate::enrich::{Stamp, day_columns};
+use crate::error::{ErrorKind, Failure};
+use crate::footers::{Footer, FooterError, read_footers};
+use crate::labels::EnabledKeys;
+use crate::merge::{LabelRowCounts, merge};
+use crate::plan::{BadObject, Plan, plan};
+use crate::reference;
+use crate::rollups::declaration::Scan;
+use crate::rollups::facts::{NodeRole, ReferenceData};
+use crate::rollups::{node_roles, ocp_daily_summary};
+use crate::schema::source::{ReportType, SourceTable, Variant};
+use crate::sink::{DayRows, Sink, Written};
+use crate::time::{BillingMonth, UsageDay, Window};
+
+/// What one day gave.
+pub struct ClosedDay {
+    /// Rows that were read.
+    pub input_row_count: u64,
+    /// What the target did.
+    pub written: Written,
+    /// How its label columns were read.
+    pub label_stats: Vec<(&'static str, LabelColumnStats)>,
+    /// Label rows before and after de-duplication.
+    pub label_rows: LabelRowCounts,
+    /// Seconds for merging and finishing.
+    pub finish_seconds: f64,
+    /// Seconds for writing.
+    pub write_seconds: f64,
+}
+
+/// A window before anything is read from its columns.
+pub struct PreparedWindow {
+    /// What will be read.
+    pub plan: Plan,
+    /// Scans of the daily summary, in the plan's order.
+    pub scans: Vec<Scan>,
+    /// Footers of all objects in use.
+    pub footers: Vec<(Arc<ObjectInfo>, Result<Footer, FooterError>)>,
+    /// Which reports have raw objects.
+    listing: Listing,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// How a window ended.
+pub struct WindowOutcome {
+    /// How its days ended.
+    pub outcome: Outcome<ClosedDay>,
+    /// What was planned.
+    pub plan: Plan,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+    /// Seconds of the stages before and around the pipeline.
+    pub stage_seconds: BTreeMap<&'static str, f64>,
+}
+
+/// Lists the objects of a window and reads their footers.
+/// Errors: the storage refuses, or no object is there and `allow_empty` is off.
+pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedWindow, [f64; 2]), Failure> {
+    let config = context.config;
+    let month = window.month();
+    let started = Instant::now();
+    let tables = tables_of(config.semantics);
+    let listing = discover(context.store, &config.org_id, config.source.uuid, &[month], &tables).await?;
+    let discover_seconds = started.elapsed().as_secs_f64();
+    let scans = ocp_daily_summary::scans(config.semantics, |report| has_raw(&listing, report, month));
+    let in_use = |object: &&Arc<ObjectInfo>| scans.iter().any(|scan| scan.table == object.table);
+    let objects: Vec<Arc<ObjectInfo>> = listing.objects.iter().filter(in_use).cloned().collect();
+    if objects.is_empty() && !context.options.allow_empty {
+        let prefix = discover::prefix(&config.org_id, config.source.uuid, tables[0], month);
+        let message = format!("window {window}: no objects in {}, looked under `{prefix}` and its like", context.store.place());
+        return Err(Failure::new(ErrorKind::NoObjects, message));
+    }
+    let started = Instant::now();
+    let footers = read_footers(context.store, objects.clone()).await;
+    let mut plan = plan(window, &scans, &footers);
+    let warnings = two_deliveries(context, &objects, &mut plan);
+    let seconds = [discover_seconds, started.elapsed().as_secs_f64()];
+    Ok((PreparedWindow { plan, scans, footers, listing, warnings }, seconds))
+}
+
+fn has_raw(listing: &Listing, report: ReportType, month: BillingMonth) -> bool {
+    listing.of(SourceTable { report, variant: Variant::Raw }, month).next().is_some()
+}
+
+/// Reports days that were delivered twice, and gives them up if the configuration says so.
+fn two_deliveries(context: &Context<'_>, objects: &[Arc<ObjectInfo>], plan: &mut Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for twice in discover::two_manifests(objects) {
+        if !plan.window.contains(twice.day) {
+            continue;
+        }
+        let message = format!(
+            "{}: {} was delivered by manifests {}; all of them are counted",
+            twice.day,
+            twice.table,
+            twice.manifest_ids.join(", ")
+        );
+        match context.config.on_two_manifests {
+            OnTwoManifests::Warn => warnings.push(message),
+            OnTwoManifests::Error => {
+                let failure = Failure::new(ErrorKind::TwoManifests, message);
+                plan.bad_objects.push(BadObject { days: vec![twice.day], failure });
+            }
+        }
+    }
+    warnings
+}
+
+/// Builds and writes every day of a window.
+/// Errors: what concerns the window as a whole; a failure of single days is part of the outcome.
+pub async fn run_window(
+    context: &Context<'_>,
+    window: Window,
+    sink: impl AsyncFnOnce(&ReferenceData) -> Result<Arc<dyn Sink>, Failure>,
+) -> Result<WindowOutcome, Failure> {
+    context.progress.stage("list and read footers");
+    let (prepared, [discover_seconds, footers_seconds]) = prepare(context, window).await?;
+    let mut stage_seconds =
+        BTreeMap::from([("1 discover", discover_seconds), ("2 footers and plan", footers_seconds)]);
+    context.progress.stage("reference data");
+    let started = Instant::now();
+    let mut reference = reference::load(context.config, window, context.run_id).await?;
+    stage_seconds.insert("3 reference data", started.elapsed().as_secs_f64());
+    if matches!(context.config.reference.node_roles, NodeRoles::Derive) {
+        context.progress.stage("derive node roles");
+        let started = Instant::now();
+        reference.node_roles = derive_roles(context, &prepared, window).await?;
+        stage_seconds.insert("4 derive node roles", started.elapsed().as_secs_f64());
+    }
+    let sink = sink(&reference).await?;
+    let PreparedWindow { plan, scans, warnings, .. } = prepared;
+    context.progress.stage("decode and aggregate");
+    context.progress.expect(plan.row_count(), plan.days.len() as u64);
+    let reference = Arc::new(reference);
+    let close = |day: CompleteDay| close_day(context, &plan, &reference, &sink, day);
+    let pipeline = pipeline(context, &reference, sink.parallel_days() + 1);
+    let outcome = pipeline.run(&plan, compile(&scans), close).await;
+    stage_seconds.insert("5 fetch", outcome.fetch_seconds);
+    stage_seconds.insert("6 decode and aggregate", outcome.compute_seconds);
+    let sum = |seconds: fn(&ClosedDay) -> f64| outcome.days.values().map(seconds).sum();
+    stage_seconds.insert("7 merge and finish", sum(|day| day.finish_seconds));
+    stage_seconds.insert("8 write", sum(|day| day.write_seconds));
+    Ok(WindowOutcome { outcome, plan, warnings, stage_seconds })
+}
+
+fn compile(scans: &[Scan]) -> Arc<Vec<CompiledScan>> {
+    Arc::new(scans.iter().map(CompiledScan::new).collect())
+}
+
+fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: usize) -> Pipeline<'a> {
+    let config = context.config;
+    let malformed_as_empty = config.on_malformed_label == crate::config::OnMalformedLabel::Empty;
+    let keys = EnabledKeys::new(config.semantics.kept_keys(&reference.enabled_tag_keys));
+    Pipeline {
+        store: context.store,
+        pool: context.pool,
+        budget: context.budget,
+        rules: DayRules {
+            open_days,
+            state_limit: context.state_limit,
+            on_bad_day: config.on_bad_day,
+            worker_count: context.pool.worker_count(),
+            keys: Arc::new(keys),
+            label_rules: config.semantics.label_rules(malformed_as_empty),
+            label_cache_bytes: usize::try_from(context.state_limit.0 / 8).unwrap_or(usize::MAX),
+        },
+        batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
+        progress: context.progress,
+    }
+}
+
+/// First pass over the window: the roles of its nodes. An object that cannot be read ends the window, since a role may
+/// depend on any of its days.
+async fn derive_roles(
+    context: &Context<'_>,
+    prepared: &PreparedWindow,
+    window: Window,
+) -> Result<Vec<NodeRole>, Failure> {
+    let month = window.month();
+    let scans =
+        node_roles::scans(context.config.semantics, |report| has_raw(&prepared.listing, report, month));
+    let role_plan = plan(window, &scans, &prepared.footers);
+    if let Some(bad) = role_plan.bad_objects.first() {
+        return Err(Failure::new(
+            bad.failure.kind,
+            format!("node roles are derived from the whole window: {}", bad.failure.message_with_causes()),
+        ));
+    }
+    let roles = Mutex::new(node_roles::Roles::default());
+    let close = |day: CompleteDay| {
+        let (tables, _) = merge(&day.state);
+        roles.lock().unwrap_or_else(PoisonError::into_inner).add_day(&tables);
+        futures::future::ready(Ok(())).boxed()
+    };
+    let pipeline = pipeline(context, &ReferenceData::default(), context.pool.worker_count() + 1);
+    let outcome = pipeline.run(&role_plan, compile(&scans), close).await;
+    let failures = outcome.end.stopped_by.into_iter().chain(outcome.end.failed_days.into_values());
+    match failures.into_iter().next() {
+        Some(failure) => Err(failure),
+        None => Ok(roles.into_inner().unwrap_or_else(PoisonError::into_inner).finish()),
+    }
+}
+
+/// Merges, finishes and writes one day.
+fn close_day<'a>(
+    context: &'a Context<'_>,
+    plan: &'a Plan,
+    reference: &'a Arc<ReferenceData>,
+    sink: &'a Arc<dyn Sink>,
+    day: CompleteDay,
+) -> BoxFuture<'a, Result<ClosedDay, Failure>> {
+    let CompleteDay { state, input_row_count } = day;
+    let number = state.day;
+    async move {
+        let config = context.config;
+        let started = Instant::now();
+        let day_plan = plan.days.iter().find(|planned| planned.day == number);
+        let fingerprint = day_plan.map(|planned| fingerprint(config, reference, planned)).unwrap_or_default();
+        let facts = Arc::clone(reference);
+        let semantics = config.semantics;
+        let stamp = Stamp {
+            report_period_id: reference.report_period_id,
+            cluster_id: config.source.cluster_id.clone(),
+            cluster_alias: config.source.cluster_alias.clone(),
+            source_uuid: config.source.uuid,
+        };
+        let finish = move |_worker| {
+            let (tables, label_rows) = merge(&state);
+            let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
+            let columns = day_columns(&tables, &finish, &stamp, semantics.decimal_rounding())?;
+            Ok((columns, label_rows, state.label_stats()))
+        };
+        let (columns, label_rows, label_stats) = context.pool.run(|| format!("day {number}"), finish).await?;
+        let finish_seconds = started.elapsed().as_secs_f64();
+        let rows =
+            DayRows { day: number, batches: columns.batches, input_row_count, fingerprint, sums: columns.sums };
+        let row_count = rows.row_count();
+        let started = Instant::now();
+        let written = sink.replace(rows).await?;
+        let write_seconds = started.elapsed().as_secs_f64();
+        note(number, input_row_count, row_count, written);
+        Ok(ClosedDay { input_row_count, written, label_stats, label_rows, finish_seconds, write_seconds })
+    }
+    .boxed()
+}
+
+fn note(day: UsageDay, input_row_count: u64, row_count: u64, written: Written) {
+    match written {
+        Written::Replaced { deleted_row_count, .. } => {
+            info!(%day, input_row_count, row_count, deleted_row_count, "day written");
+        }
+        Written::LeftAsItWas => warn!(%day, "day has no input rows and stays as it was"),
+        Written::Dropped { .. } => info!(%day, input_row_count, row_count, "day counted and dropped"),
+    }
+}

@@ -1,0 +1,180 @@
+//! What a run did → a short table for people and the same as JSON for machines.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::units::Bytes;
+
+/// Report of a run.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct RunReport {
+    /// Id of the run, as it stands in the ledger.
+    pub run_id: String,
+    /// Version of the program.
+    pub version: String,
+    /// `balanced`, `self_hosted` or `trino`.
+    pub semantics: String,
+    /// Windows, one per month.
+    pub windows: Vec<String>,
+    /// One entry per day, in order.
+    pub days: Vec<DayReport>,
+    /// Rows that were read.
+    pub rows_in: u64,
+    /// Rows that were written, or would have been.
+    pub rows_out: u64,
+    /// Seconds per stage. Stages overlap; `fetch`, `decode and aggregate` and `close` are sums over chunks and days.
+    pub stage_seconds: BTreeMap<&'static str, f64>,
+    /// Seconds from start to end.
+    pub wall_seconds: f64,
+    /// The most memory the process had resident.
+    pub peak_memory_bytes: u64,
+    /// The most bytes of chunks that were in memory at once.
+    pub peak_chunk_bytes: u64,
+    /// The most bytes that the state of open days held.
+    pub peak_state_bytes: u64,
+    /// Bytes read from storage.
+    pub bytes_read: u64,
+    /// Requests to storage.
+    pub requests: u64,
+    /// How each label column was read.
+    pub label_columns: BTreeMap<String, LabelColumnReport>,
+    /// Label rows of nodes and namespaces before and after de-duplication.
+    pub label_rows: BTreeMap<String, LabelRowsReport>,
+    /// Columns that some objects lack.
+    pub absent_columns: BTreeMap<String, usize>,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+    /// Exit code of the process.
+    pub exit_code: u8,
+    /// Why the run ended early, if it did.
+    pub error: Option<String>,
+}
+
+/// Report of one day.
+#[derive(Debug, Clone, Serialize)]
+pub struct DayReport {
+    /// The day.
+    pub day: String,
+    /// `written`, `unchanged: no input rows`, `dropped`, `failed` or `skipped`.
+    pub status: String,
+    /// Whether the day was over when the run began.
+    pub is_complete: bool,
+    /// Rows that were read.
+    pub rows_in: u64,
+    /// Rows that were written.
+    pub rows_out: u64,
+    /// Rows that were deleted.
+    pub rows_deleted: u64,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// How a label column was read, summed over the days.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct LabelColumnReport {
+    /// Rows that were maps or lists of entries.
+    pub map_rows: u64,
+    /// Rows that were structs.
+    pub struct_rows: u64,
+    /// Rows with text.
+    pub text_rows: u64,
+    /// Rows without a value.
+    pub null_rows: u64,
+    /// Malformed rows taken as `{}`.
+    pub malformed_rows: u64,
+    /// Distinct JSON texts, per day.
+    pub json_texts: u64,
+    /// Distinct texts in the operator's raw form, per day.
+    pub operator_texts: u64,
+}
+
+/// Label rows of one report, summed over the days.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct LabelRowsReport {
+    /// Rows with a key.
+    pub before: u64,
+    /// Distinct sets that take part in joins.
+    pub after: u64,
+}
+
+impl RunReport {
+    /// The table for people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _infallible = self.render(&mut out);
+        out
+    }
+
+    fn render(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "{}", self.day_table())?;
+        writeln!(
+            out,
+            "{} rows in, {} rows out, {:.2} s, peak memory {}, {} read in {} requests",
+            self.rows_in,
+            self.rows_out,
+            self.wall_seconds,
+            Bytes(self.peak_memory_bytes),
+            Bytes(self.bytes_read),
+            self.requests
+        )?;
+        let stages: Vec<String> =
+            self.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.2} s")).collect();
+        writeln!(out, "stages (they overlap): {}", stages.join(", "))?;
+        for (column, labels) in &self.label_columns {
+            writeln!(out, "{column}: {}", labels.text())?;
+        }
+        for (scan, rows) in &self.label_rows {
+            writeln!(out, "{scan}: {} label rows, {} after de-duplication", rows.before, rows.after)?;
+        }
+        for (column, objects) in &self.absent_columns {
+            writeln!(out, "column {column} is absent in {objects} objects and was read as null there")?;
+        }
+        for warning in &self.warnings {
+            writeln!(out, "warning: {warning}")?;
+        }
+        Ok(())
+    }
+
+    fn day_table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_header(["day", "rows in", "rows out", "status"]);
+        for day in &self.days {
+            let incomplete = if day.is_complete { "" } else { " (incomplete: the day is not over)" };
+            let status = format!("{}{incomplete}", day.status);
+            table.add_row([day.day.clone(), day.rows_in.to_string(), day.rows_out.to_string(), status]);
+        }
+        for column in [1, 2] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table
+    }
+}
+
+impl LabelColumnReport {
+    fn text(&self) -> String {
+        let mut parts = Vec::new();
+        let mut part = |count: u64, text: String| {
+            if count > 0 {
+                parts.push(text);
+            }
+        };
+        part(self.map_rows, format!("{} rows as map", self.map_rows));
+        part(self.struct_rows, format!("{} rows as struct", self.struct_rows));
+        let (json, operator) = (self.json_texts, self.operator_texts);
+        let form = match (json, operator) {
+            (_, 0) => format!("{} rows as JSON text, {json} distinct texts", self.text_rows),
+            (0, _) => format!("{} rows as operator text, {operator} distinct texts", self.text_rows),
+            _ => format!("{} rows as text, {json} distinct JSON and {operator} operator texts", self.text_rows),
+        };
+        part(self.text_rows, form);
+        part(self.null_rows, format!("{} rows null", self.null_rows));
+        part(self.malformed_rows, format!("{} malformed rows taken as {{}}", self.malformed_rows));
+        if parts.is_empty() { "no rows".to_owned() } else { parts.join("; ") }
+    }
+}
