@@ -5,7 +5,7 @@ use super::json_tree::{Tree, read_tree};
 use super::jsonb_text::JsonbText;
 use super::pairs::Pairs;
 use super::{EnabledKeys, MAX_NESTING, Refusal};
-use simd_json::{Buffers, Node, StaticNode, Tape};
+use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape};
 
 /// Buffers above this many bytes are given back after use.
 const KEEP_BYTES: usize = 1 << 20;
@@ -51,8 +51,9 @@ impl JsonReader {
     ) -> Option<Result<(), Refusal>> {
         self.input.clear();
         self.input.extend_from_slice(text.as_bytes());
+        self.input.resize(text.len() + INPUT_PADDING, 0);
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        let is_json = simd_json::fill_tape(&mut self.input, &mut self.buffers, &mut tape).is_ok();
+        let is_json = simd_json::fill_tape_padded(&mut self.input, text.len(), &mut self.buffers, &mut tape).is_ok();
         let outcome = if is_json { keep_members(&tape.0, keys, refuse_nested, pairs) } else { None };
         self.tape = tape.reset();
         if self.input.capacity() > KEEP_BYTES {

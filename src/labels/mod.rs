@@ -66,7 +66,7 @@ pub enum Outcome {
 /// Why a label value is refused. The text completes "the label …" and never shows the value.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// The text is no JSON, or JSON but not an object.
+    /// The text is no JSON, or JSON but not an object: malformed. The only refusal that `malformed_as_empty` turns into `{}`.
     #[error("is not a JSON object")]
     NotAnObject,
     /// The text is blank, and a blank text is not allowed.
