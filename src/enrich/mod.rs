@@ -3,4 +3,4 @@
 pub mod batches;
 pub mod decimal;
 
-pub use batches::{DayColumns, EnrichError, day_columns};
+pub use batches::{DayColumns, EnrichError, Stamp, day_columns};

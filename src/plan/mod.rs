@@ -123,8 +123,8 @@ pub fn plan(
     plan.chunks.sort_by(|a, b| {
         // A chunk that waits comes after everything it may wait for on any of its days: nothing that is in hand can then
         // wait for what has not begun.
-        let place = |chunk: &ChunkPlan| if waits(chunk) { chunk.days.last() } else { chunk.days.first() };
-        let key = |chunk: &ChunkPlan| (place(chunk).copied(), waits(chunk), chunk.scan, chunk.row_group);
+        let place = |chunk: &ChunkPlan| if waits(chunk) { chunk.days.last() } else { chunk.days.first() }.copied();
+        let key = |chunk: &ChunkPlan| (place(chunk), waits(chunk), chunk.scan, chunk.row_group);
         key(a).cmp(&key(b)).then_with(|| a.footer.object.key.cmp(&b.footer.object.key))
     });
     plan.days = window.days().map(|day| day_plan(day, &plan.chunks)).collect();

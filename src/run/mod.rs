@@ -1,5 +1,6 @@
 //! The pipeline from configuration to report, to be read from top to bottom: the only place that names every stage.
 
+pub mod check;
 pub mod fingerprint;
 mod pipeline;
 mod report;

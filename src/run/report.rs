@@ -106,7 +106,7 @@ fn entry(report: &mut RunReport, day: UsageDay) -> Option<&mut DayReport> {
 /// Adds what storage and memory counted.
 pub fn add_resources(report: &mut RunReport, store: &Store, budget: &MemoryBudget) {
     let counters = store.counters();
-    report.bytes_read = counters.bytes;
+    report.bytes_read = counters.bytes_read.0;
     report.requests = counters.requests;
     report.peak_chunk_bytes = budget.peak().0;
 }

@@ -141,7 +141,7 @@ impl RunReport {
 
     fn day_table(&self) -> Table {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_header(["day", "rows in", "rows out", "status"]);
+        table.load_style(presets::NOTHING).set_header(["day", "rows in", "rows out", "status"]);
         for day in &self.days {
             let incomplete = if day.is_complete { "" } else { " (incomplete: the day is not over)" };
             let status = format!("{}{incomplete}", day.status);

@@ -1,0 +1,285 @@
+//! Command line → one of the commands → exit code.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use chrono::NaiveDate;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
+
+use crate::config::{self, Config, Resolved};
+use crate::error::{ErrorKind, Failure};
+use crate::generate::{GenerateOptions, LabelStyle, generate};
+use crate::postgres::init;
+use crate::run::{self, RunOptions, check};
+use crate::telemetry::logs;
+use crate::telemetry::progress::Progress;
+use crate::time::{UsageDay, Window};
+
+/// Grinds raw OpenShift usage (Parquet in S3, MinIO or a folder) into exact daily rows in PostgreSQL.
+///
+/// Start with `gristmill check --config FILE`, which reports everything that would stop a run, then `gristmill run`.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Aggregate a period and write it to the target, replacing each day as a whole.
+    Run(RunArguments),
+    /// Print what a run would read: days, objects, row groups, bytes, memory. Reads footers only, writes nothing.
+    Plan(PlanArguments),
+    /// Look for everything that would stop a run and say how to mend it. Writes nothing.
+    Check(ConfigArguments),
+    /// Create schema, tables, partitions and ledger on an empty database; only the ledger beside existing tables.
+    InitDb(ConfigArguments),
+    /// Print the effective configuration with secrets redacted, or its JSON schema.
+    Config(ShowConfigArguments),
+    /// Make synthetic usage reports to try things with.
+    Generate(GenerateArguments),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArguments {
+    /// Configuration file (see config/config.yaml for every key).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Overrides one key, for instance `--set period.month=previous`; may be repeated. Secrets are refused here.
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    overrides: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Write the report of the run to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// A period without any object is a success instead of an error. Never deletes anything.
+    #[arg(long)]
+    allow_empty: bool,
+    /// Days without any input row lose their old rows in the target instead of keeping them.
+    #[arg(long)]
+    delete_empty_days: bool,
+}
+
+#[derive(Debug, Args)]
+struct PlanArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// A period without any object is no error.
+    #[arg(long)]
+    allow_empty: bool,
+}
+
+#[derive(Debug, Args)]
+struct ShowConfigArguments {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", required_unless_present = "schema")]
+    config: Option<PathBuf>,
+    /// Overrides one key; may be repeated.
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    overrides: Vec<String>,
+    /// Print the JSON schema of the configuration instead.
+    #[arg(long)]
+    schema: bool,
+}
+
+/// How generated label columns are stored.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Labels {
+    /// JSON text, as the reference writes it.
+    Json,
+    /// `MAP<string, string>`.
+    Map,
+}
+
+#[derive(Debug, Args)]
+struct GenerateArguments {
+    /// Folder that will hold `data/` and `manifest.json`; must not hold them yet.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Hourly pod rows in all.
+    #[arg(long, default_value_t = 100_000)]
+    rows: u64,
+    /// Days over which they are spread.
+    #[arg(long, default_value_t = 30)]
+    days: u32,
+    /// First day.
+    #[arg(long, default_value = "2025-10-01", value_name = "YYYY-MM-DD")]
+    start_date: NaiveDate,
+    /// Other seeds give other clusters; the same arguments give the same bytes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How label columns are stored.
+    #[arg(long, value_enum, default_value = "json")]
+    labels: Labels,
+    /// Give every pod a label text of its own, so that dictionary pages overflow.
+    #[arg(long)]
+    unique_labels: bool,
+    /// Also volumes.
+    #[arg(long)]
+    storage: bool,
+    /// Also the daily objects.
+    #[arg(long)]
+    daily: bool,
+    /// Organisation segment of the keys.
+    #[arg(long)]
+    org_id: Option<String>,
+    /// Source uuid.
+    #[arg(long, value_name = "UUID")]
+    source_uuid: Option<Uuid>,
+    /// Cluster id, noted in the manifest.
+    #[arg(long)]
+    cluster_id: Option<String>,
+}
+
+/// Runs a command; the exit code is that of docs/operations.md.
+pub fn execute(cli: Cli) -> u8 {
+    let result = match cli.command {
+        Command::Run(arguments) => run_command(&arguments),
+        Command::Plan(arguments) => plan_command(&arguments),
+        Command::Check(arguments) => check_command(&arguments),
+        Command::InitDb(arguments) => init_db_command(&arguments),
+        Command::Config(arguments) => config_command(&arguments),
+        Command::Generate(arguments) => generate_command(&arguments),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("error: {}", failure.full_text());
+        failure.kind.exit_code()
+    })
+}
+
+fn load(arguments: &ConfigArguments) -> Result<Resolved, Failure> {
+    let resolved = config::load_resolved(&arguments.config, &arguments.overrides)?;
+    logs::start(&resolved.config.logging);
+    Ok(resolved)
+}
+
+fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
+    let config = load(&arguments.config)?.config;
+    let options = RunOptions {
+        allow_empty: arguments.allow_empty,
+        delete_empty_days: arguments.delete_empty_days,
+        batch_rows: None,
+    };
+    let progress = Progress::new();
+    let report = until_stopped(async { Ok(run::run(&config, &options, &progress).await) })?;
+    print(&report.text());
+    if let Some(path) = &arguments.report {
+        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        write_file(path, &text)?;
+    }
+    Ok(report.exit_code)
+}
+
+fn plan_command(arguments: &PlanArguments) -> Result<u8, Failure> {
+    let config = load(&arguments.config)?.config;
+    let options = RunOptions { allow_empty: arguments.allow_empty, ..RunOptions::default() };
+    let progress = Progress::hidden();
+    let text = until_stopped(run::plan_text(&config, &options, &progress))?;
+    print(&text);
+    Ok(0)
+}
+
+fn check_command(arguments: &ConfigArguments) -> Result<u8, Failure> {
+    let config = load(arguments)?.config;
+    let found = until_stopped(async { Ok(check::check(&config).await) })?;
+    print(&found.text());
+    Ok(found.exit_code())
+}
+
+fn init_db_command(arguments: &ConfigArguments) -> Result<u8, Failure> {
+    let config = load(arguments)?.config;
+    let lines = until_stopped(init_db(&config))?;
+    lines.iter().for_each(|line| print(&format!("{line}\n")));
+    Ok(0)
+}
+
+async fn init_db(config: &Config) -> Result<Vec<String>, Failure> {
+    let missing = || Failure::new(ErrorKind::Config, "init-db needs target.postgres");
+    let postgres = config.postgres.as_ref().ok_or_else(missing)?;
+    let windows = Window::split_by_month(config.period.start, config.period.end);
+    let months: Vec<_> = windows.into_iter().map(Window::month).collect();
+    let reference_schema = match &config.reference.from {
+        config::ReferenceFrom::Postgres { schema } => schema,
+        config::ReferenceFrom::Inline { .. } => &postgres.schema,
+    };
+    let source = config.source.report_period_id.is_none().then_some(&config.source);
+    let options = init::InitOptions { reference_schema, months: &months, source };
+    Ok(init::init_db(postgres, &options, Uuid::new_v4()).await?)
+}
+
+fn config_command(arguments: &ShowConfigArguments) -> Result<u8, Failure> {
+    if arguments.schema {
+        print(&config::json_schema_text());
+        return Ok(0);
+    }
+    let path = arguments.config.as_deref().unwrap_or(Path::new(""));
+    let resolved = config::load_resolved(path, &arguments.overrides)?;
+    print(&config::effective_yaml(&resolved.effective));
+    Ok(0)
+}
+
+fn generate_command(arguments: &GenerateArguments) -> Result<u8, Failure> {
+    let mut options = GenerateOptions::new(arguments.rows, arguments.days, &arguments.out);
+    options.start = UsageDay::from_date(arguments.start_date);
+    options.seed = arguments.seed;
+    options.labels = match arguments.labels {
+        Labels::Json => LabelStyle::Json,
+        Labels::Map => LabelStyle::Map,
+    };
+    options.unique_labels = arguments.unique_labels;
+    options.storage = arguments.storage;
+    options.daily = arguments.daily;
+    options.org_id = arguments.org_id.clone().unwrap_or(options.org_id);
+    options.source = arguments.source_uuid.unwrap_or(options.source);
+    options.cluster_id = arguments.cluster_id.clone().unwrap_or(options.cluster_id);
+    let report = generate(&options)?;
+    print(&format!(
+        "{} objects, {} nodes, {} namespaces below {}\n",
+        report.objects.len(),
+        report.node_count,
+        report.namespace_count,
+        arguments.out.display()
+    ));
+    Ok(0)
+}
+
+/// Runs on a fresh runtime until the work ends or the process is told to stop. What is dropped then rolls back.
+fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let failed = |error: std::io::Error| Failure {
+        kind: ErrorKind::Bug,
+        message: "the async runtime cannot start".to_owned(),
+        cause: Some(Box::new(error)),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        tokio::select! {
+            result = work => result,
+            _ = terminate.recv() => Err(Failure::new(ErrorKind::Interrupted, "stopped by SIGTERM")),
+            _ = interrupt.recv() => Err(Failure::new(ErrorKind::Interrupted, "stopped by SIGINT")),
+        }
+    })
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| Failure {
+        kind: ErrorKind::FileUnwritable,
+        message: format!("file `{}` cannot be written", path.display()),
+        cause: Some(Box::new(error)),
+    })
+}
+
+/// Standard output is the result; a reader that closed the pipe has what it wanted.
+fn print(text: &str) {
+    use std::io::Write;
+    let _unread = std::io::stdout().write_all(text.as_bytes());
+}
