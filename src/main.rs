@@ -1,1 +1,3 @@
+//! Command line → exit code.
+
 fn main() {}
