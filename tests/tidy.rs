@@ -60,8 +60,9 @@ fn files_below(folder: &str, ending: &str) -> Vec<String> {
     while let Some(current) = folders.pop() {
         let Ok(entries) = fs::read_dir(&current) else { continue };
         for entry in entries {
-            let path = entry.unwrap().path();
-            let from_project = path.strip_prefix(project()).unwrap().to_string_lossy().replace('\\', "/");
+            let path = entry.expect("a folder of the project can be read").path();
+            let from_project =
+                path.strip_prefix(project()).expect("found below it").to_string_lossy().replace('\\', "/");
             if path.is_dir() {
                 folders.push(path);
             } else if from_project.ends_with(ending) {
@@ -74,7 +75,9 @@ fn files_below(folder: &str, ending: &str) -> Vec<String> {
 }
 
 fn read(path: &str) -> String {
-    fs::read_to_string(project().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    let text = fs::read_to_string(project().join(path));
+    assert!(text.is_ok(), "{path}: {text:?}");
+    text.unwrap_or_default()
 }
 
 fn sources_below(folder: &str) -> Vec<SourceFile> {

@@ -9,7 +9,7 @@ use arrow_array::types::Float64Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, Encoding};
+use parquet::basic::{Compression, Encoding, PageType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::*;
@@ -146,29 +146,24 @@ fn files_have_the_physical_form_of_the_reference() {
 }
 
 #[test]
-fn labels_of_their_own_overflow_the_dictionary_page() {
-    let plain_pages = |unique_labels| {
+fn labels_overflow_the_dictionary_page_only_if_each_pod_has_its_own() {
+    let data_page_encodings = |unique_labels| {
         let folder = tempfile::tempdir().unwrap();
-        let report =
-            generate(&GenerateOptions { unique_labels, ..GenerateOptions::new(9_600, 1, folder.path()) }).unwrap();
+        // 5,000 pods in one hour: 1.3 MB of texts if each has its own.
+        let options =
+            GenerateOptions { unique_labels, storage: false, ..GenerateOptions::new(120_000, 1, folder.path()) };
+        let report = generate(&options).unwrap();
         let file = File::open(folder.path().join(&report.objects[0].key)).unwrap();
         let reader = SerializedFileReader::new(file).unwrap();
-        let columns = reader.metadata().row_group(0).columns().to_vec();
-        let labels = columns.iter().find(|column| column.column_path().string() == "pod_labels").unwrap();
-        let texts: std::collections::BTreeSet<String> = batches(folder.path(), &report.objects[0])
-            .iter()
-            .flat_map(|batch| {
-                let texts = batch.column_by_name("pod_labels").unwrap().as_string::<i32>().clone();
-                texts.iter().map(|text| text.unwrap().to_owned()).collect::<Vec<_>>()
-            })
-            .collect();
-        (labels.encodings().collect::<Vec<_>>().contains(&Encoding::RLE_DICTIONARY), texts.len())
+        let columns = reader.metadata().row_group(0).columns();
+        let labels = columns.iter().position(|column| column.column_path().string() == "pod_labels").unwrap();
+        let pages = reader.get_row_group(0).unwrap().get_column_page_reader(labels).unwrap();
+        let data_pages = pages.map(Result::unwrap).filter(|page| page.page_type() != PageType::DICTIONARY_PAGE);
+        data_pages.map(|page| page.encoding()).collect::<Vec<_>>()
     };
-    let (_, shared) = plain_pages(false);
-    let (_, own) = plain_pages(true);
-    // 400 pods run at a time; a few are replaced during the day.
-    assert!(shared <= 2 * 80, "{shared}");
-    assert!(own >= 400, "{own}");
+    let shared = data_page_encodings(false);
+    assert!(shared.iter().all(|encoding| *encoding == Encoding::RLE_DICTIONARY), "{shared:?}");
+    assert!(data_page_encodings(true).contains(&Encoding::PLAIN));
 }
 
 #[test]
