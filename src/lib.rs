@@ -3,9 +3,10 @@
 //! Modules in the order in which data flows through them:
 //! [`config`] → [`store`] → [`discover`] → [`footers`] → [`plan`] → [`fetch`] → [`decode`] → [`aggregate`] → [`merge`] →
 //! [`enrich`] → [`sink`]. What is computed is declared in [`rollups`] over the names in [`schema`]; [`labels`],
-//! [`reference`], [`postgres`], [`ledger`], [`runtime`] and [`telemetry`] help. `docs/architecture.md` draws the picture.
+//! [`mod@reference`], [`postgres`], [`ledger`], [`runtime`] and [`telemetry`] help. `docs/architecture.md` draws the picture.
 
 pub mod aggregate;
+pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod discover;
