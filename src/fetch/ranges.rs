@@ -34,13 +34,18 @@ pub(super) fn split(ranges: &[Range<u64>], piece_bytes: u64) -> Vec<Range<u64>> 
 mod tests {
     use super::*;
 
+    fn joined(ranges: &[(u64, u64)], gap_bytes: u64) -> Vec<(u64, u64)> {
+        let ranges = ranges.iter().map(|(start, end)| *start..*end).collect();
+        coalesce(ranges, gap_bytes).into_iter().map(|range| (range.start, range.end)).collect()
+    }
+
     #[test]
     fn neighbours_within_the_gap_are_joined() {
-        assert_eq!(coalesce(vec![20..30, 0..10], 10), [0..30]);
-        assert_eq!(coalesce(vec![20..30, 0..10], 9), [0..10, 20..30]);
-        assert_eq!(coalesce(vec![0..100, 10..20, 50..120, 7..7], 0), [0..120]);
-        assert_eq!(coalesce(vec![5..5], 100), [] as [Range<u64>; 0]);
-        assert_eq!(coalesce(vec![0..1, 0..u64::MAX], u64::MAX), [0..u64::MAX]);
+        assert_eq!(joined(&[(20, 30), (0, 10)], 10), [(0, 30)]);
+        assert_eq!(joined(&[(20, 30), (0, 10)], 9), [(0, 10), (20, 30)]);
+        assert_eq!(joined(&[(0, 100), (10, 20), (50, 120), (7, 7)], 0), [(0, 120)]);
+        assert_eq!(joined(&[(5, 5)], 100), []);
+        assert_eq!(joined(&[(0, 1), (0, u64::MAX)], u64::MAX), [(0, u64::MAX)]);
     }
 
     #[test]

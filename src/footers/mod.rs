@@ -22,7 +22,7 @@ use crate::units::Bytes;
 pub use days::DaySpan;
 
 /// Length and magic at the end of every Parquet file.
-const TAIL_BYTES: u64 = 8;
+const TAIL_BYTES: usize = 8;
 /// The smallest Parquet file: magic, then the tail.
 const SMALLEST_FILE_BYTES: u64 = 12;
 /// How much of an object's end is read at first. A footer of thirty columns and one row group takes 5 to 10 KiB.
@@ -43,6 +43,14 @@ pub struct Footer {
     pub row_groups: Vec<RowGroupSpan>,
     /// The object itself, if it was small enough to come whole with its footer.
     pub whole: Option<Buffer>,
+}
+
+impl Footer {
+    /// Memory that this footer takes as long as it lives.
+    pub fn held_bytes(&self) -> Bytes {
+        let whole_bytes = self.whole.as_ref().map_or(0, Buffer::len);
+        Bytes((self.metadata.memory_size() + whole_bytes) as u64)
+    }
 }
 
 /// Rows and days of one row group.
@@ -190,15 +198,15 @@ async fn read_footer(store: &Store, object: &Arc<ObjectInfo>, allowance: &Atomic
     let first_start = size.saturating_sub(FIRST_READ_BYTES);
     let end = store.read_range(object.reference(), first_start..size).await?;
     let footer_bytes = footer_length(object, &end)?;
-    let footer_start = size - TAIL_BYTES - footer_bytes;
+    let footer_start = size - TAIL_BYTES as u64 - footer_bytes;
     let footer = if footer_start >= first_start {
         let start = usize::try_from(footer_start - first_start).expect("lies inside the first read");
-        end.slice(start..end.len() - TAIL_BYTES as usize)
+        end.slice(start..end.len() - TAIL_BYTES)
     } else {
         let missing = store.read_range(object.reference(), footer_start..first_start).await?;
         let mut joined = BytesMut::with_capacity(missing.len() + end.len());
         joined.extend_from_slice(&missing);
-        joined.extend_from_slice(&end[..end.len() - TAIL_BYTES as usize]);
+        joined.extend_from_slice(&end[..end.len() - TAIL_BYTES]);
         joined.freeze()
     };
     let whole = (first_start == 0 && take_allowance(allowance, size)).then_some(end);
@@ -214,7 +222,7 @@ async fn read_footer(store: &Store, object: &Arc<ObjectInfo>, allowance: &Atomic
 fn footer_length(object: &ObjectInfo, end: &[u8]) -> Result<u64, FooterError> {
     let key = || object.key.clone();
     let not_parquet = || FooterError::NotParquet { key: key(), size: object.size };
-    let tail: &[u8; TAIL_BYTES as usize] = end.last_chunk().ok_or_else(not_parquet)?;
+    let tail: &[u8; TAIL_BYTES] = end.last_chunk().ok_or_else(not_parquet)?;
     let tail = FooterTail::try_new(tail).map_err(|_| not_parquet())?;
     if tail.is_encrypted_footer() {
         return Err(FooterError::Encrypted { key: key() });

@@ -128,7 +128,7 @@ fn damaged_footers_are_errors_or_footers_but_never_panics() {
         let mut damaged = sound.to_vec();
         for _ in 0..=round % 4 {
             let position = random(damaged.len());
-            damaged[position] = [0x00, 0xFF, 0x7F, 0x80, random(256) as u8][random(5)];
+            damaged[position] = [0x00, 0xFF, 0x7F, 0x80, random(256).to_le_bytes()[0]][random(5)];
         }
         if round % 5 == 0 {
             damaged.truncate(random(damaged.len()));
@@ -225,6 +225,7 @@ async fn a_footer_longer_than_the_first_read_is_joined() {
     assert_eq!(footer.row_groups.len(), 1_000);
     assert_eq!(footer.row_groups.iter().map(|row_group| row_group.row_count).sum::<u64>(), 20_000);
     assert!(footer.whole.is_none());
+    assert!(footer.held_bytes().0 > 100_000, "{}", footer.held_bytes());
     assert_eq!(store.counters().requests, 2);
-    assert_eq!(store.counters().bytes_read.0, footer_of(&file).len() as u64 + TAIL_BYTES);
+    assert_eq!(store.counters().bytes_read.0, (footer_of(&file).len() + TAIL_BYTES) as u64);
 }
