@@ -1,1 +1,273 @@
 //! Objects → Parquet footers → the days each row group touches.
+//!
+//! Reads footers only, never column data. One bad object does not hide the others: each gets its own result.
+
+mod days;
+mod guard;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes as Buffer, BytesMut};
+use futures::StreamExt;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, FooterTail, ParquetMetaData, ParquetMetaDataReader};
+
+use crate::discover::ObjectInfo;
+use crate::error::ErrorKind;
+use crate::store::{Store, StoreError};
+use crate::units::Bytes;
+
+pub use days::DaySpan;
+
+/// Length and magic at the end of every Parquet file.
+const TAIL_BYTES: usize = 8;
+/// The smallest Parquet file: magic, then the tail.
+const SMALLEST_FILE_BYTES: u64 = 12;
+/// How much of an object's end is read at first. A footer of thirty columns and one row group takes 5 to 10 KiB.
+const FIRST_READ_BYTES: u64 = 64 * 1024;
+/// A longer footer would describe hundreds of thousands of column chunks; it is refused before it is read.
+const MAX_FOOTER_BYTES: u64 = 32 << 20;
+/// Objects that came whole with the first read are kept until their rows are decoded, up to this many bytes in all.
+const KEPT_WHOLE_BYTES: u64 = 8 << 20;
+
+/// What the end of an object tells about its rows.
+#[derive(Debug, Clone)]
+pub struct Footer {
+    /// The object.
+    pub object: Arc<ObjectInfo>,
+    /// Schema, row groups, statistics; without page indexes.
+    pub metadata: Arc<ParquetMetaData>,
+    /// One entry per row group, in file order.
+    pub row_groups: Vec<RowGroupSpan>,
+    /// The object itself, if it was small enough to come whole with its footer.
+    pub whole: Option<Buffer>,
+}
+
+impl Footer {
+    /// Memory that this footer takes as long as it lives.
+    pub fn held_bytes(&self) -> Bytes {
+        let whole_bytes = self.whole.as_ref().map_or(0, Buffer::len);
+        Bytes((self.metadata.memory_size() + whole_bytes) as u64)
+    }
+}
+
+/// Rows and days of one row group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowGroupSpan {
+    /// Position in the file.
+    pub index: usize,
+    /// Rows; may be 0.
+    pub row_count: u64,
+    /// Days its rows may lie on.
+    pub days: DaySpan,
+}
+
+/// An object whose footer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FooterError {
+    /// The bytes could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing in it.
+    #[error("object `{key}` has zero bytes")]
+    Empty {
+        /// The object.
+        key: String,
+    },
+    /// The end of the object is not the end of a Parquet file.
+    #[error("object `{key}` ({size}) does not end like a Parquet file; it is truncated or something else")]
+    NotParquet {
+        /// The object.
+        key: String,
+        /// Its size.
+        size: Bytes,
+    },
+    /// Parquet with an encrypted footer.
+    #[error("object `{key}` has an encrypted footer, which is not supported")]
+    Encrypted {
+        /// The object.
+        key: String,
+    },
+    /// The length of the footer is impossible.
+    #[error("object `{key}` ({size}) claims a footer of {footer}; it is truncated or corrupt")]
+    FooterLength {
+        /// The object.
+        key: String,
+        /// Its size.
+        size: Bytes,
+        /// The claimed length.
+        footer: Bytes,
+    },
+    /// The footer breaks a rule before it is decoded.
+    #[error("object `{key}`: the footer is corrupt: {reason}")]
+    Malformed {
+        /// The object.
+        key: String,
+        /// Which rule.
+        reason: &'static str,
+    },
+    /// The footer cannot be decoded.
+    #[error("object `{key}`: the footer cannot be decoded")]
+    Undecodable {
+        /// The object.
+        key: String,
+        /// Why.
+        source: ParquetError,
+    },
+    /// The decoder broke down.
+    #[error("object `{key}`: the footer makes the decoder fail")]
+    DecoderFailed {
+        /// The object.
+        key: String,
+    },
+    /// A row group describes what cannot be.
+    #[error("object `{key}`, row group {row_group}: {reason}")]
+    RowGroup {
+        /// The object.
+        key: String,
+        /// Position of the row group.
+        row_group: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A column chunk is not inside the object.
+    #[error("object `{key}` ({size}), row group {row_group}, column `{column}`: its bytes lie outside the object")]
+    ColumnOutside {
+        /// The object.
+        key: String,
+        /// Its size.
+        size: Bytes,
+        /// Position of the row group.
+        row_group: usize,
+        /// Path of the column.
+        column: String,
+    },
+}
+
+crate::impl_failure!(FooterError);
+
+impl FooterError {
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            FooterError::Store(error) => error.kind(),
+            _ => ErrorKind::ObjectUnreadable,
+        }
+    }
+}
+
+/// Reads all footers concurrently; one result per object, in the order of `objects`.
+pub async fn read_footers(
+    store: &Store,
+    objects: Vec<Arc<ObjectInfo>>,
+) -> Vec<(Arc<ObjectInfo>, Result<Footer, FooterError>)> {
+    let allowance = AtomicU64::new(KEPT_WHOLE_BYTES);
+    futures::stream::iter(objects)
+        .map(|object| {
+            let allowance = &allowance;
+            async move {
+                let footer = read_footer(store, &object, allowance).await;
+                (object, footer)
+            }
+        })
+        .buffered(store.concurrent_requests())
+        .collect()
+        .await
+}
+
+/// Where a column chunk lies in its object; `None` if that is not inside `size`.
+pub fn column_range(chunk: &ColumnChunkMetaData, size: Bytes) -> Option<Range<u64>> {
+    // The library's own `byte_range` panics on negative numbers.
+    let start = u64::try_from(chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset())).ok()?;
+    let length = u64::try_from(chunk.compressed_size()).ok()?;
+    let end = start.checked_add(length)?;
+    (end <= size.0).then_some(start..end)
+}
+
+async fn read_footer(store: &Store, object: &Arc<ObjectInfo>, allowance: &AtomicU64) -> Result<Footer, FooterError> {
+    let key = || object.key.clone();
+    let size = object.size.0;
+    if size == 0 {
+        return Err(FooterError::Empty { key: key() });
+    }
+    if size < SMALLEST_FILE_BYTES {
+        return Err(FooterError::NotParquet { key: key(), size: object.size });
+    }
+    let first_start = size.saturating_sub(FIRST_READ_BYTES);
+    let end = store.read_range(object.reference(), first_start..size).await?;
+    let footer_bytes = footer_length(object, &end)?;
+    let footer_start = size - TAIL_BYTES as u64 - footer_bytes;
+    let footer = if footer_start >= first_start {
+        let start = usize::try_from(footer_start - first_start).expect("lies inside the first read");
+        end.slice(start..end.len() - TAIL_BYTES)
+    } else {
+        let missing = store.read_range(object.reference(), footer_start..first_start).await?;
+        let mut joined = BytesMut::with_capacity(missing.len() + end.len());
+        joined.extend_from_slice(&missing);
+        joined.extend_from_slice(&end[..end.len() - TAIL_BYTES]);
+        joined.freeze()
+    };
+    let whole = (first_start == 0 && take_allowance(allowance, size)).then_some(end);
+    let described = Arc::clone(object);
+    // A thread for blocking work: decoding a long footer takes milliseconds, and should the decoder panic, only that
+    // task ends.
+    let decoded = tokio::task::spawn_blocking(move || describe(&described, &footer)).await;
+    let (metadata, row_groups) = decoded.map_err(|_| FooterError::DecoderFailed { key: key() })??;
+    Ok(Footer { object: Arc::clone(object), metadata: Arc::new(metadata), row_groups, whole })
+}
+
+/// Reads length and magic from the end of an object, and checks that the footer can be where they say.
+fn footer_length(object: &ObjectInfo, end: &[u8]) -> Result<u64, FooterError> {
+    let key = || object.key.clone();
+    let not_parquet = || FooterError::NotParquet { key: key(), size: object.size };
+    let tail: &[u8; TAIL_BYTES] = end.last_chunk().ok_or_else(not_parquet)?;
+    let tail = FooterTail::try_new(tail).map_err(|_| not_parquet())?;
+    if tail.is_encrypted_footer() {
+        return Err(FooterError::Encrypted { key: key() });
+    }
+    let footer_bytes = tail.metadata_length() as u64;
+    let room = object.size.0 - SMALLEST_FILE_BYTES;
+    if footer_bytes == 0 || footer_bytes > room.min(MAX_FOOTER_BYTES) {
+        return Err(FooterError::FooterLength { key: key(), size: object.size, footer: Bytes(footer_bytes) });
+    }
+    Ok(footer_bytes)
+}
+
+fn take_allowance(allowance: &AtomicU64, bytes: u64) -> bool {
+    let take = |left: u64| left.checked_sub(bytes);
+    allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+}
+
+/// Decodes a footer and checks what later stages rely on: numbers that are not negative, columns inside the object.
+fn describe(object: &ObjectInfo, footer: &[u8]) -> Result<(ParquetMetaData, Vec<RowGroupSpan>), FooterError> {
+    let key = || object.key.clone();
+    guard::check(footer).map_err(|reason| FooterError::Malformed { key: key(), reason })?;
+    let metadata = ParquetMetaDataReader::decode_metadata(footer)
+        .map_err(|source| FooterError::Undecodable { key: key(), source })?;
+    let time_column = days::time_column(metadata.file_metadata().schema_descr());
+    let mut row_groups = Vec::with_capacity(metadata.num_row_groups());
+    for (index, row_group) in metadata.row_groups().iter().enumerate() {
+        let broken = |reason| FooterError::RowGroup { key: key(), row_group: index, reason };
+        let row_count = u64::try_from(row_group.num_rows()).map_err(|_| broken("its number of rows is negative"))?;
+        if row_group.total_byte_size() < 0 {
+            return Err(broken("its size is negative"));
+        }
+        for chunk in row_group.columns() {
+            if chunk.uncompressed_size() < 0 || chunk.num_values() < 0 {
+                return Err(broken("a column chunk has a negative size"));
+            }
+            if column_range(chunk, object.size).is_none() {
+                let column = chunk.column_path().string();
+                return Err(FooterError::ColumnOutside { key: key(), size: object.size, row_group: index, column });
+            }
+        }
+        let days = time_column.map_or(DaySpan::Unknown, |leaf| days::span_of(row_group.column(leaf)));
+        row_groups.push(RowGroupSpan { index, row_count, days });
+    }
+    Ok((metadata, row_groups))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! The CPU pool, the memory budget, limits of the container, shutdown.
+//! The CPU pool, the memory budget and the limits of the container.
 
 pub mod cpu_pool;
 pub mod limits;
+pub mod memory_budget;

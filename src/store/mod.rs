@@ -1,1 +1,276 @@
 //! Configuration → one shared object store client: S3, MinIO or a local folder.
+//!
+//! Everything that leaves the process towards the storage goes through [`Store`]: it bounds the requests under way, counts
+//! them, ties every read to the object that was listed, and turns answers into [`StoreError`]. It never keeps object bytes.
+
+mod client;
+mod error;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes as Buffer;
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt};
+use object_store::aws::AmazonS3;
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::Storage;
+use crate::units::Bytes;
+
+pub use error::{Cause, Operation, StoreError};
+
+/// Pages of one listing; at the usual thousand keys each this is ten million objects, far beyond any month.
+const MAX_LIST_PAGES: usize = 10_000;
+
+/// A shared connection to the bucket or folder that holds `data/`. Clones share limits and counters.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Backend,
+    /// Path inside the bucket without slashes at its ends; empty for folders.
+    prefix: String,
+    /// `s3://bucket/prefix` or the folder: how messages name this storage.
+    place: String,
+    /// Requests that may be under way.
+    permits: Semaphore,
+    concurrent_requests: usize,
+    requests: Arc<AtomicU64>,
+    bytes_read: AtomicU64,
+}
+
+enum Backend {
+    S3 {
+        client: AmazonS3,
+        /// No static keys: object_store looks for credentials in the environment.
+        discovers_credentials: bool,
+    },
+    Folder(LocalFileSystem),
+}
+
+/// One listed object. Keys are relative to the folder that holds `data/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Key, starting with `data/`.
+    pub key: String,
+    /// Size at listing time.
+    pub size: Bytes,
+    /// Entity tag at listing time; every read insists on it.
+    pub etag: Option<String>,
+    /// Time of the last upload.
+    pub last_modified: DateTime<Utc>,
+}
+
+/// The listed object that a read is meant for.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectRef<'a> {
+    /// Key as listed.
+    pub key: &'a str,
+    /// Size as listed.
+    pub size: Bytes,
+    /// Entity tag as listed.
+    pub etag: Option<&'a str>,
+}
+
+/// What the storage was asked for so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreCounters {
+    /// Requests sent, repeated ones included.
+    pub requests: u64,
+    /// Bytes of objects that arrived.
+    pub bytes_read: Bytes,
+}
+
+impl Store {
+    /// Builds the client; sends nothing. A folder must exist.
+    pub fn new(storage: &Storage) -> Result<Self, StoreError> {
+        let requests = Arc::new(AtomicU64::new(0));
+        let client::Parts { backend, prefix, place } = client::build(storage, &requests)?;
+        let concurrent_requests = storage.concurrent_requests.clamp(1, Semaphore::MAX_PERMITS);
+        let inner = Inner {
+            backend,
+            prefix,
+            place,
+            permits: Semaphore::new(concurrent_requests),
+            concurrent_requests,
+            requests,
+            bytes_read: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// How messages name this storage: `s3://bucket/prefix` or the folder.
+    pub fn place(&self) -> &str {
+        &self.inner.place
+    }
+
+    /// Requests that may be under way at once.
+    pub fn concurrent_requests(&self) -> usize {
+        self.inner.concurrent_requests
+    }
+
+    /// Requests and bytes so far.
+    pub fn counters(&self) -> StoreCounters {
+        StoreCounters {
+            requests: self.inner.requests.load(Ordering::Relaxed),
+            bytes_read: Bytes(self.inner.bytes_read.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// All objects below a prefix that ends with `/`, recursively, in the order of the server; a server may repeat entries.
+    /// A prefix without objects gives an empty list.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let operation = Operation::List;
+        let full = self.full_key(prefix);
+        let metas = match &self.inner.backend {
+            Backend::S3 { client, .. } => self.list_pages(client, prefix, &full).await?,
+            Backend::Folder(folder) => {
+                let path = Path::parse(&full).map_err(|error| self.error(operation, prefix, error.into()))?;
+                let _permit = self.start_request().await;
+                self.inner.requests.fetch_add(1, Ordering::Relaxed);
+                let listing: Vec<ObjectMeta> = folder
+                    .list(Some(&path))
+                    .try_collect()
+                    .await
+                    .map_err(|error| self.error(operation, prefix, error))?;
+                listing
+            }
+        };
+        metas.into_iter().map(|meta| self.entry(meta)).collect()
+    }
+
+    /// The bytes of one range of a listed object.
+    /// Errors: `Changed` if the object is not the one that was listed.
+    pub async fn read_range(&self, object: ObjectRef<'_>, range: Range<u64>) -> Result<Buffer, StoreError> {
+        let operation = Operation::Read;
+        let fail = |error| self.error(operation, object.key, error);
+        let path = Path::parse(self.full_key(object.key)).map_err(|error| fail(error.into()))?;
+        let expected_bytes = range.end.saturating_sub(range.start);
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            if_match: object.etag.and_then(|etag| self.precondition(etag)),
+            ..GetOptions::default()
+        };
+        let _permit = self.start_request().await;
+        let result = match &self.inner.backend {
+            Backend::S3 { client, .. } => {
+                self.require_credentials(operation, object.key).await?;
+                client.get_opts(&path, options).await
+            }
+            Backend::Folder(folder) => {
+                self.inner.requests.fetch_add(1, Ordering::Relaxed);
+                folder.get_opts(&path, options).await
+            }
+        }
+        .map_err(fail)?;
+        // Not every server honours If-Match, so what came back is compared as well.
+        let tag_differs = match (object.etag, result.meta.e_tag.as_deref()) {
+            (Some(listed), Some(read)) => bare_tag(listed) != bare_tag(read),
+            _ => false,
+        };
+        if tag_differs || result.meta.size != object.size.0 {
+            return Err(StoreError::changed(self.name(object.key)));
+        }
+        let bytes = result.bytes().await.map_err(fail)?;
+        self.inner.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.len() as u64 != expected_bytes {
+            return Err(StoreError::short(self.name(object.key), expected_bytes, bytes.len() as u64));
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes of several ranges of a listed object, fetched concurrently, in the order of `ranges`.
+    pub async fn read_ranges(&self, object: ObjectRef<'_>, ranges: &[Range<u64>]) -> Result<Vec<Buffer>, StoreError> {
+        futures::stream::iter(ranges.iter().cloned())
+            .map(|range| self.read_range(object, range))
+            .buffered(self.inner.concurrent_requests)
+            .try_collect()
+            .await
+    }
+
+    /// The name of a key in messages.
+    fn name(&self, key: &str) -> String {
+        format!("{}/{}", self.inner.place, key)
+    }
+
+    fn full_key(&self, key: &str) -> String {
+        if self.inner.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.inner.prefix) }
+    }
+
+    fn entry(&self, meta: ObjectMeta) -> Result<Entry, StoreError> {
+        let full = meta.location.as_ref();
+        let key = match self.inner.prefix.as_str() {
+            "" => Some(full),
+            prefix => full.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')),
+        };
+        // A server that lists keys outside the prefix it was asked for cannot be trusted with the rest.
+        let Some(key) = key else { return Err(StoreError::foreign_key(self.name(""), full)) };
+        Ok(Entry { key: key.to_owned(), size: Bytes(meta.size), etag: meta.e_tag, last_modified: meta.last_modified })
+    }
+
+    async fn list_pages(&self, client: &AmazonS3, prefix: &str, full: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        let operation = Operation::List;
+        let mut metas = Vec::new();
+        let mut page_token: Option<String> = None;
+        for _ in 0..MAX_LIST_PAGES {
+            let options = PaginatedListOptions { page_token: page_token.clone(), ..PaginatedListOptions::default() };
+            let permit = self.start_request().await;
+            self.require_credentials(operation, prefix).await?;
+            let page = client.list_paginated(Some(full), options).await;
+            drop(permit);
+            let page = page.map_err(|error| self.error(operation, prefix, error))?;
+            metas.extend(page.result.objects);
+            match page.page_token {
+                None => return Ok(metas),
+                same if same == page_token => break,
+                next => page_token = next,
+            }
+        }
+        Err(StoreError::endless_listing(self.name(prefix)))
+    }
+
+    async fn require_credentials(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
+        let Backend::S3 { client, discovers_credentials: true } = &self.inner.backend else { return Ok(()) };
+        match client.credentials().get_credential().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StoreError::no_credentials(operation, self.name(key), &error)),
+        }
+    }
+
+    fn precondition(&self, etag: &str) -> Option<String> {
+        match &self.inner.backend {
+            Backend::Folder(_) => Some(etag.to_owned()),
+            // If-Match compares strongly: a weak tag would never match.
+            Backend::S3 { .. } if etag.starts_with("W/") => None,
+            Backend::S3 { .. } => Some(format!("\"{}\"", bare_tag(etag))),
+        }
+    }
+
+    async fn start_request(&self) -> SemaphorePermit<'_> {
+        self.inner.permits.acquire().await.expect("the semaphore of a store is never closed")
+    }
+
+    fn error(&self, operation: Operation, key: &str, error: object_store::Error) -> StoreError {
+        StoreError::classify(operation, self.name(key), &error)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("place", &self.inner.place).finish_non_exhaustive()
+    }
+}
+
+/// An entity tag without weakness mark and quotes; servers differ in what they put into listings.
+fn bare_tag(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
+}

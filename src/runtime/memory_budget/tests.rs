@@ -1,0 +1,87 @@
+//! Permits are fair and bounded; accounts refuse with the figures.
+
+use std::time::Duration;
+
+use super::*;
+
+const KIB: u64 = 1024;
+
+#[tokio::test]
+async fn a_dropped_permit_frees_its_bytes() {
+    let budget = MemoryBudget::new(Bytes(10 * KIB));
+    let first = budget.acquire(Bytes(6 * KIB)).await;
+    let waiting = tokio::time::timeout(Duration::from_millis(20), budget.acquire(Bytes(6 * KIB))).await;
+    assert!(waiting.is_err(), "12 KiB do not fit into 10");
+    drop(first);
+    let second = budget.acquire(Bytes(6 * KIB)).await;
+    assert_eq!(second.bytes(), Bytes(6 * KIB));
+    assert_eq!(budget.in_flight(), Bytes(6 * KIB));
+    assert_eq!(budget.peak(), Bytes(6 * KIB));
+}
+
+#[tokio::test]
+async fn a_request_larger_than_the_budget_runs_alone() {
+    let budget = MemoryBudget::new(Bytes(4 * KIB));
+    let all = budget.acquire(Bytes(1 << 40)).await;
+    assert_eq!(all.bytes(), budget.total());
+    assert!(tokio::time::timeout(Duration::from_millis(20), budget.acquire(Bytes(1))).await.is_err());
+}
+
+#[tokio::test]
+async fn a_large_request_is_not_overtaken_by_small_ones() {
+    let budget = MemoryBudget::new(Bytes(4 * KIB));
+    let first = budget.acquire(Bytes(2 * KIB)).await;
+    let large = tokio::spawn({
+        let budget = budget.clone();
+        async move { budget.acquire(Bytes(4 * KIB)).await.bytes() }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let small = tokio::time::timeout(Duration::from_millis(20), budget.acquire(Bytes(KIB))).await;
+    assert!(small.is_err(), "one KiB is free, but the large request came first");
+    drop(first);
+    assert_eq!(large.await.unwrap(), Bytes(4 * KIB));
+}
+
+#[tokio::test]
+async fn many_tasks_never_exceed_the_budget() {
+    let budget = MemoryBudget::new(Bytes(8 * KIB));
+    let tasks = (1..=40).map(|index| {
+        let budget = budget.clone();
+        tokio::spawn(async move {
+            let permit = budget.acquire(Bytes(index % 5 * KIB)).await;
+            tokio::task::yield_now().await;
+            drop(permit);
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert!(budget.peak() <= budget.total(), "{}", budget.peak());
+    assert_eq!(budget.in_flight(), Bytes(0));
+}
+
+#[test]
+fn state_beyond_the_limit_is_refused_with_the_figures() {
+    let account = StateAccount::new(Bytes(100));
+    account.add(Bytes(60)).unwrap();
+    let error = account.add(Bytes(50)).unwrap_err();
+    assert_eq!(error, StateTooLarge { needs: Bytes(110), limit: Bytes(100) });
+    assert_eq!(error.kind(), ErrorKind::MemoryBudget);
+    assert_eq!(account.in_use(), Bytes(60));
+    account.sub(Bytes(60));
+    account.add(Bytes(100)).unwrap();
+    assert_eq!(account.peak(), Bytes(100));
+}
+
+#[test]
+fn a_share_follows_its_size_and_gives_it_back() {
+    let account = StateAccount::new(Bytes(100));
+    let mut share = account.share();
+    share.resize(Bytes(80)).unwrap();
+    share.resize(Bytes(30)).unwrap();
+    assert_eq!(account.in_use(), Bytes(30));
+    assert!(share.resize(Bytes(101)).is_err());
+    assert_eq!(share.bytes(), Bytes(30));
+    drop(share);
+    assert_eq!(account.in_use(), Bytes(0));
+}

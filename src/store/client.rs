@@ -1,0 +1,207 @@
+//! `config::Storage` → an object_store client with every timeout, retry and address rule spelled out.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path as FilePath;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+};
+use object_store::local::LocalFileSystem;
+use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
+use secrecy::ExposeSecret;
+
+use super::{Backend, StoreError};
+use crate::config::{Location, Storage};
+
+/// Pause before the first repetition.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause between repetitions; with it a handful of retries stays below a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A request is repeated with the credentials it was signed with, which hold for five minutes.
+const LONGEST_RETRYING: Duration = Duration::from_secs(240);
+/// An idle connection is given up before servers usually close it.
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+
+/// What the environment may tell about credentials, and nothing else: addresses come from the configuration alone.
+const CREDENTIAL_KEYS: [AmazonS3ConfigKey; 11] = [
+    AmazonS3ConfigKey::AccessKeyId,
+    AmazonS3ConfigKey::SecretAccessKey,
+    AmazonS3ConfigKey::Token,
+    AmazonS3ConfigKey::WebIdentityTokenFile,
+    AmazonS3ConfigKey::RoleArn,
+    AmazonS3ConfigKey::RoleSessionName,
+    AmazonS3ConfigKey::StsEndpoint,
+    AmazonS3ConfigKey::ContainerCredentialsRelativeUri,
+    AmazonS3ConfigKey::ContainerCredentialsFullUri,
+    AmazonS3ConfigKey::ContainerAuthorizationTokenFile,
+    AmazonS3ConfigKey::MetadataEndpoint,
+];
+
+/// What a [`super::Store`] is made of.
+pub(super) struct Parts {
+    pub(super) backend: Backend,
+    pub(super) prefix: String,
+    pub(super) place: String,
+}
+
+/// Builds the client; each HTTP request it sends adds one to `requests`.
+pub(super) fn build(storage: &Storage, requests: &Arc<AtomicU64>) -> Result<Parts, StoreError> {
+    match &storage.location {
+        Location::Folder(folder) => {
+            let place = folder.display().to_string();
+            let backend = Backend::Folder(open_folder(folder, &place)?);
+            Ok(Parts { backend, prefix: String::new(), place })
+        }
+        Location::S3 { bucket, prefix } => {
+            let prefix = prefix.trim_matches('/').to_owned();
+            let place = match prefix.as_str() {
+                "" => format!("s3://{bucket}"),
+                prefix => format!("s3://{bucket}/{prefix}"),
+            };
+            let backend = build_s3(storage, bucket, &place, requests)?;
+            Ok(Parts { backend, prefix, place })
+        }
+    }
+}
+
+fn open_folder(folder: &FilePath, place: &str) -> Result<LocalFileSystem, StoreError> {
+    let metadata = std::fs::metadata(folder).map_err(|error| StoreError::folder(place, &error))?;
+    if !metadata.is_dir() {
+        return Err(StoreError::folder(place, &std::io::Error::from(std::io::ErrorKind::NotADirectory)));
+    }
+    LocalFileSystem::new_with_prefix(folder)
+        .map_err(|error| StoreError::classify(super::Operation::List, place.to_owned(), &error))
+}
+
+fn build_s3(storage: &Storage, bucket: &str, place: &str, requests: &Arc<AtomicU64>) -> Result<Backend, StoreError> {
+    let setup = |reason: &str| StoreError::setup(place, reason);
+    let discovers_credentials = storage.access_key.is_none() && storage.secret_key.is_none();
+    let mut builder = match (&storage.access_key, &storage.secret_key) {
+        (Some(access_key), Some(secret_key)) => AmazonS3Builder::new()
+            .with_access_key_id(access_key.expose_secret())
+            .with_secret_access_key(secret_key.expose_secret()),
+        (None, None) => with_credentials_of_environment(AmazonS3Builder::new()),
+        _ => return Err(setup("storage.access_key and storage.secret_key must be set together")),
+    };
+    builder = builder
+        .with_bucket_name(bucket)
+        .with_region(&storage.region)
+        .with_virtual_hosted_style_request(!storage.path_style)
+        .with_retry(retry_policy(storage))
+        .with_client_options(client_options(storage, place)?)
+        .with_http_connector(CountingConnector { requests: Arc::clone(requests) });
+    if let Some(endpoint) = &storage.endpoint {
+        if endpoint.starts_with("http://") && !storage.allow_http {
+            return Err(setup("storage.endpoint is plain http, and storage.allow_http is false"));
+        }
+        let endpoint = endpoint.trim_end_matches('/');
+        builder = builder.with_endpoint(if storage.path_style {
+            endpoint.to_owned()
+        } else {
+            endpoint_of_bucket(endpoint, bucket).ok_or_else(|| setup("storage.endpoint is not a URL"))?
+        });
+    }
+    let client = builder.build().map_err(|error| StoreError::setup_failed(place, &error))?;
+    Ok(Backend::S3 { client, discovers_credentials })
+}
+
+/// `https://host` → `https://bucket.host`, which the client expects for virtual-hosted addresses.
+fn endpoint_of_bucket(endpoint: &str, bucket: &str) -> Option<String> {
+    let (scheme, host) = endpoint.split_once("://")?;
+    if host.is_empty() { None } else { Some(format!("{scheme}://{bucket}.{host}")) }
+}
+
+/// Takes over the credentials that object_store finds in the environment, but no address, region or switch.
+fn with_credentials_of_environment(builder: AmazonS3Builder) -> AmazonS3Builder {
+    let environment = AmazonS3Builder::from_env();
+    CREDENTIAL_KEYS.into_iter().fold(builder, |builder, key| match environment.get_config_value(&key) {
+        Some(value) => builder.with_config(key, value),
+        None => builder,
+    })
+}
+
+fn retry_policy(storage: &Storage) -> RetryConfig {
+    let tries = u32::try_from(storage.retries).unwrap_or(u32::MAX).saturating_add(1);
+    let request = Duration::from_secs(storage.request_timeout_seconds);
+    let retry_timeout = request.saturating_mul(tries).min(LONGEST_RETRYING);
+    let backoff = BackoffConfig { init_backoff: FIRST_PAUSE, max_backoff: LONGEST_PAUSE, base: 2.0 };
+    RetryConfig { backoff, max_retries: storage.retries, retry_timeout }
+}
+
+fn client_options(storage: &Storage, place: &str) -> Result<ClientOptions, StoreError> {
+    let mut options = ClientOptions::new()
+        .with_connect_timeout(Duration::from_secs(storage.connect_timeout_seconds))
+        .with_timeout(Duration::from_secs(storage.request_timeout_seconds))
+        .with_allow_http(storage.allow_http)
+        .with_allow_invalid_certificates(false)
+        // One connection per request in flight is faster for large bodies than streams inside one.
+        .with_http1_only()
+        .with_pool_max_idle_per_host(storage.concurrent_requests)
+        .with_pool_idle_timeout(IDLE_CONNECTION);
+    if let Some(file) = &storage.ca_file {
+        let unusable =
+            |reason: String| StoreError::setup(place, &format!("storage.ca_file {}: {reason}", file.display()));
+        let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| unusable("is not PEM".to_owned()))?;
+        if certificates.is_empty() {
+            return Err(unusable("holds no certificate".to_owned()));
+        }
+        options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
+    }
+    Ok(options)
+}
+
+/// The library's own HTTP client, with a counter in front: it also sees repetitions.
+#[derive(Debug)]
+struct CountingConnector {
+    requests: Arc<AtomicU64>,
+}
+
+impl HttpConnector for CountingConnector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(CountingService { client, requests: Arc::clone(&self.requests) }))
+    }
+}
+
+struct CountingService {
+    client: HttpClient,
+    requests: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for CountingService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CountingService").finish_non_exhaustive()
+    }
+}
+
+impl HttpService for CountingService {
+    fn call<'life, 'future>(
+        &'life self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'future>>
+    where
+        'life: 'future,
+        Self: 'future,
+    {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Box::pin(self.client.execute(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_becomes_part_of_the_host() {
+        assert_eq!(endpoint_of_bucket("https://s3.example:9000", "b").as_deref(), Some("https://b.s3.example:9000"));
+        assert_eq!(endpoint_of_bucket("s3.example", "b"), None);
+    }
+}

@@ -1,0 +1,335 @@
+//! What object_store reports → what failed, where, and which kind of failure it is.
+//!
+//! Bodies of answers are never passed on: some servers quote headers and the text to be signed in them. Only the HTTP
+//! status and the S3 error code go into messages.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::error::ErrorKind;
+
+/// How the library words an answer with an error status; its type is private, so the text is all there is.
+const STATUS_TEXT: &str = "Server returned non-2xx status code: ";
+/// The same for a redirect without an address, which S3 sends for buckets of another region.
+const REDIRECT_TEXT: &str = "Received redirect without LOCATION";
+/// Causes of foreign libraries are cut here.
+const MAX_CAUSE_CHARS: usize = 300;
+
+/// What was attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Listing a prefix.
+    List,
+    /// Reading a range of a listed object.
+    Read,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operation::List => "listing",
+            Operation::Read => "reading",
+        })
+    }
+}
+
+/// The reason in words, free of secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(String);
+
+/// The storage did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// No client can be built from the configuration.
+    #[error("storage `{place}` cannot be set up")]
+    Setup {
+        /// Bucket or folder.
+        place: String,
+        /// What is wrong with it.
+        source: Cause,
+    },
+    /// No answer, or an answer of a server in trouble, after all retries.
+    #[error("{operation} `{place}`: the storage cannot be reached or does not answer properly")]
+    Unavailable {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// Status or transport error.
+        source: Cause,
+    },
+    /// The server answers that the request itself is wrong, for instance for another region.
+    #[error("{operation} `{place}`: the storage refuses the request")]
+    Refused {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// Status and code.
+        source: Cause,
+    },
+    /// There is no such bucket or folder.
+    #[error("{operation} `{place}`: no such bucket or folder")]
+    BucketMissing {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// Status and code.
+        source: Cause,
+    },
+    /// The keys are wrong, missing, or not allowed to do this.
+    #[error("{operation} `{place}`: access denied")]
+    AccessDenied {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// Status and code.
+        source: Cause,
+    },
+    /// The object is not the one that was listed.
+    #[error("object `{place}` was replaced or removed after it was listed")]
+    Changed {
+        /// The object, with the bucket.
+        place: String,
+    },
+    /// A key that cannot be addressed, for instance one with an empty segment.
+    #[error("{operation} `{place}`: a key cannot be addressed")]
+    KeyUnusable {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// Which key and why.
+        source: Cause,
+    },
+}
+
+crate::impl_failure!(StoreError);
+
+impl StoreError {
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            StoreError::Setup { .. } | StoreError::Refused { .. } => ErrorKind::Config,
+            StoreError::Unavailable { .. } => ErrorKind::StorageUnavailable,
+            StoreError::BucketMissing { .. } => ErrorKind::BucketMissing,
+            StoreError::AccessDenied { .. } => ErrorKind::AccessDenied,
+            StoreError::Changed { .. } => ErrorKind::ObjectChanged,
+            StoreError::KeyUnusable { .. } => ErrorKind::ObjectUnreadable,
+        }
+    }
+
+    /// Sorts an error of the library by status, S3 code or operating system error.
+    pub(super) fn classify(operation: Operation, place: String, error: &object_store::Error) -> Self {
+        use object_store::Error as E;
+        let facts = Facts::of(error);
+        let source = facts.cause(error);
+        match error {
+            E::InvalidPath { .. } => return StoreError::KeyUnusable { operation, place, source },
+            E::Precondition { .. } => return StoreError::Changed { place },
+            _ => {}
+        }
+        match facts.verdict(operation) {
+            Verdict::Changed => StoreError::Changed { place },
+            Verdict::BucketMissing => StoreError::BucketMissing { operation, place, source },
+            Verdict::AccessDenied => StoreError::AccessDenied { operation, place, source },
+            Verdict::Refused => StoreError::Refused { operation, place, source },
+            Verdict::Unavailable => StoreError::Unavailable { operation, place, source },
+        }
+    }
+
+    pub(super) fn setup(place: &str, reason: &str) -> Self {
+        StoreError::Setup { place: place.to_owned(), source: Cause(reason.to_owned()) }
+    }
+
+    pub(super) fn setup_failed(place: &str, error: &object_store::Error) -> Self {
+        StoreError::Setup { place: place.to_owned(), source: Facts::of(error).cause(error) }
+    }
+
+    pub(super) fn folder(place: &str, error: &std::io::Error) -> Self {
+        let (operation, place, source) = (Operation::List, place.to_owned(), Cause(error.to_string()));
+        match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                StoreError::BucketMissing { operation, place, source }
+            }
+            std::io::ErrorKind::PermissionDenied => StoreError::AccessDenied { operation, place, source },
+            _ => StoreError::Unavailable { operation, place, source },
+        }
+    }
+
+    pub(super) fn no_credentials(operation: Operation, place: String, error: &object_store::Error) -> Self {
+        let facts = Facts::of(error);
+        let source = Cause(format!(
+            "storage.access_key is not set and the environment offers no credentials ({})",
+            facts.cause(error)
+        ));
+        match facts.status {
+            Some(status) if status >= 500 => StoreError::Unavailable { operation, place, source },
+            _ => StoreError::AccessDenied { operation, place, source },
+        }
+    }
+
+    pub(super) fn changed(place: String) -> Self {
+        StoreError::Changed { place }
+    }
+
+    pub(super) fn short(place: String, expected_bytes: u64, got_bytes: u64) -> Self {
+        let source = Cause(format!("{got_bytes} bytes came instead of {expected_bytes}"));
+        StoreError::Unavailable { operation: Operation::Read, place, source }
+    }
+
+    pub(super) fn endless_listing(place: String) -> Self {
+        let source = Cause("the listing does not come to an end".to_owned());
+        StoreError::Unavailable { operation: Operation::List, place, source }
+    }
+
+    pub(super) fn foreign_key(place: String, key: &str) -> Self {
+        let source = Cause(format!("the listing holds `{key}`, which is outside the prefix"));
+        StoreError::KeyUnusable { operation: Operation::List, place, source }
+    }
+}
+
+enum Verdict {
+    Changed,
+    BucketMissing,
+    AccessDenied,
+    Refused,
+    Unavailable,
+}
+
+/// What an error tells once its chain of causes is walked.
+struct Facts {
+    status: Option<u16>,
+    code: Option<String>,
+    io: Option<std::io::ErrorKind>,
+    redirect: bool,
+    /// Text of the innermost cause that is not the body of an answer.
+    innermost: String,
+}
+
+impl Facts {
+    fn of(error: &object_store::Error) -> Self {
+        let mut facts = Facts { status: None, code: None, io: None, redirect: false, innermost: String::new() };
+        let mut next: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if let Some(rest) = text.strip_prefix(STATUS_TEXT) {
+                facts.status = rest.get(..3).and_then(|digits| digits.parse().ok());
+                facts.code = s3_code(rest);
+            }
+            facts.redirect |= text.starts_with(REDIRECT_TEXT);
+            if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+                facts.io = Some(io.kind());
+            }
+            next = cause.source();
+            if next.is_none() {
+                facts.innermost = text.chars().take(MAX_CAUSE_CHARS).collect();
+            }
+        }
+        facts
+    }
+
+    fn verdict(&self, operation: Operation) -> Verdict {
+        use std::io::ErrorKind as Io;
+        let of_code = match self.code.as_deref() {
+            Some("NoSuchBucket") => Some(Verdict::BucketMissing),
+            Some("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "AccessDenied" | "ExpiredToken" | "InvalidToken") => {
+                Some(Verdict::AccessDenied)
+            }
+            _ => None,
+        };
+        if let Some(verdict) = of_code {
+            return verdict;
+        }
+        match (self.status, operation) {
+            (Some(401 | 403), _) => Verdict::AccessDenied,
+            (Some(404), Operation::List) => Verdict::BucketMissing,
+            // 416: the object is shorter than it was when it was listed.
+            (Some(404 | 412 | 416), Operation::Read) => Verdict::Changed,
+            (Some(408 | 429), _) => Verdict::Unavailable,
+            (Some(300..=499), _) => Verdict::Refused,
+            (Some(_), _) => Verdict::Unavailable,
+            (None, _) if self.redirect => Verdict::Refused,
+            (None, Operation::Read) if self.io == Some(Io::NotFound) => Verdict::Changed,
+            (None, Operation::List) if self.io == Some(Io::NotFound) => Verdict::BucketMissing,
+            (None, _) if self.io == Some(Io::PermissionDenied) => Verdict::AccessDenied,
+            (None, _) => Verdict::Unavailable,
+        }
+    }
+
+    fn cause(&self, error: &object_store::Error) -> Cause {
+        if let object_store::Error::InvalidPath { source } = error {
+            return Cause(source.to_string());
+        }
+        let text = match (self.status, &self.code) {
+            (Some(status), Some(code)) => format!("HTTP status {status}, code {code}"),
+            (Some(status), None) => format!("HTTP status {status}"),
+            (None, _) if self.redirect => "redirected without an address; the bucket lies in another region".to_owned(),
+            (None, _) => self.innermost.clone(),
+        };
+        Cause(text)
+    }
+}
+
+/// The content of `<Code>` in an S3 error document, if it looks like one of S3's codes.
+fn s3_code(body: &str) -> Option<String> {
+    let (_, rest) = body.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let looks_like_code = !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    looks_like_code.then(|| code.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Text(String);
+
+    fn generic(source: impl Error + Send + Sync + 'static) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: Box::new(source) }
+    }
+
+    fn kind(operation: Operation, error: object_store::Error) -> ErrorKind {
+        StoreError::classify(operation, "s3://b/k".to_owned(), &error).kind()
+    }
+
+    fn status(text: &str) -> object_store::Error {
+        generic(Text(format!("{STATUS_TEXT}{text}")))
+    }
+
+    #[test]
+    fn the_status_of_an_answer_decides() {
+        use Operation::{List, Read};
+        assert_eq!(kind(List, status("404 Not Found: ")), ErrorKind::BucketMissing);
+        assert_eq!(kind(Read, status("404 Not Found: ")), ErrorKind::ObjectChanged);
+        assert_eq!(kind(Read, status("404 Not Found: <Code>NoSuchBucket</Code>")), ErrorKind::BucketMissing);
+        assert_eq!(kind(Read, status("416 Range Not Satisfiable: ")), ErrorKind::ObjectChanged);
+        assert_eq!(kind(List, status("401 Unauthorized: ")), ErrorKind::AccessDenied);
+        assert_eq!(kind(List, status("400 Bad Request: <Code>InvalidAccessKeyId</Code>")), ErrorKind::AccessDenied);
+        assert_eq!(kind(List, status("400 Bad Request: <Code>AuthorizationHeaderMalformed</Code>")), ErrorKind::Config);
+        assert_eq!(kind(List, status("503 Service Unavailable: ")), ErrorKind::StorageUnavailable);
+        assert_eq!(kind(List, status("429 Too Many Requests: ")), ErrorKind::StorageUnavailable);
+    }
+
+    #[test]
+    fn errors_of_the_file_system_are_sorted() {
+        let io = |kind| generic(std::io::Error::from(kind));
+        assert_eq!(kind(Operation::List, io(std::io::ErrorKind::PermissionDenied)), ErrorKind::AccessDenied);
+        assert_eq!(kind(Operation::Read, io(std::io::ErrorKind::NotFound)), ErrorKind::ObjectChanged);
+        assert_eq!(kind(Operation::Read, io(std::io::ErrorKind::ConnectionReset)), ErrorKind::StorageUnavailable);
+    }
+
+    #[test]
+    fn the_body_of_an_answer_stays_out_of_messages() {
+        let body = "403 Forbidden: <Code>SignatureDoesNotMatch</Code><StringToSign>hunter2</StringToSign>";
+        let error = StoreError::classify(Operation::Read, "s3://b/k".to_owned(), &status(body));
+        let text = crate::error::Failure::from(error).full_text();
+        assert!(text.contains("code SignatureDoesNotMatch"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,363 @@
+//! An S3 server inside the test process: objects in memory → HTTP with signature version 4, pages, ranges, and faults.
+//!
+//! Speaks what readers need (ListObjectsV2, GetObject with ranges and If-Match, HeadObject) and PutObject. Faults are
+//! switched on from the test; nothing here is used outside tests.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::dto::{
+    ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
+    ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{HttpError, HttpResponse, S3, S3Request, S3Response, S3Result, s3_error};
+use sha2::Digest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Bytes per frame of a body; small frames would measure the server, not the reader.
+const FRAME_BYTES: usize = 1 << 20;
+
+/// The access key the server knows.
+pub const ACCESS_KEY: &str = "test-access-key";
+/// The secret that belongs to it.
+pub const SECRET_KEY: &str = "test-secret-key";
+/// The only bucket.
+pub const BUCKET: &str = "usage-reports";
+
+/// A running server; dropping it ends it.
+pub struct S3Server {
+    address: SocketAddr,
+    state: Arc<State>,
+    accepting: JoinHandle<()>,
+}
+
+/// What the server was asked for, and how many requests it worked on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// HTTP requests, failed ones included.
+    pub requests: u64,
+    /// Pages listed.
+    pub list_requests: u64,
+    /// Bytes of bodies of objects.
+    pub bytes_sent: u64,
+    /// The most requests at the same time.
+    pub peak_in_flight: u64,
+}
+
+#[derive(Default)]
+struct State {
+    objects: Mutex<BTreeMap<String, Stored>>,
+    page_size: AtomicUsize,
+    repeats_entries: AtomicBool,
+    ignores_if_match: AtomicBool,
+    latency_millis: AtomicU64,
+    frame_pause_millis: AtomicU64,
+    failures_left: AtomicU64,
+    resets_left: AtomicU64,
+    cuts_left: AtomicU64,
+    replacements: Mutex<Vec<(String, Bytes)>>,
+    requests: AtomicU64,
+    list_requests: AtomicU64,
+    bytes_sent: AtomicU64,
+    in_flight: AtomicU64,
+    peak_in_flight: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Stored {
+    content: Bytes,
+    etag: String,
+    modified: SystemTime,
+}
+
+impl S3Server {
+    /// Starts an empty server on a free port of the loopback address.
+    pub async fn start() -> Self {
+        let state = Arc::new(State::default());
+        state.page_size.store(1_000, Ordering::Relaxed);
+        let mut builder = S3ServiceBuilder::new(Backend(Arc::clone(&state)));
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let service = builder.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepting = tokio::spawn(accept(listener, service, Arc::clone(&state)));
+        Self { address, state, accepting }
+    }
+
+    /// Where it answers.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stores or replaces an object without HTTP.
+    pub fn put(&self, key: &str, content: impl Into<Bytes>) {
+        self.state.put(key, content.into());
+    }
+
+    /// Removes an object.
+    pub fn remove(&self, key: &str) {
+        self.state.objects.lock().unwrap().remove(key);
+    }
+
+    /// Replaces an object as soon as the next page has been listed.
+    pub fn replace_after_listing(&self, key: &str, content: impl Into<Bytes>) {
+        self.state.replacements.lock().unwrap().push((key.to_owned(), content.into()));
+    }
+
+    /// Entries per page of a listing.
+    pub fn set_page_size(&self, entries: usize) {
+        self.state.page_size.store(entries, Ordering::Relaxed);
+    }
+
+    /// Each page begins with the last entry of the page before.
+    pub fn repeat_entries(&self, on: bool) {
+        self.state.repeats_entries.store(on, Ordering::Relaxed);
+    }
+
+    /// Reads are answered whatever their If-Match says.
+    pub fn ignore_if_match(&self, on: bool) {
+        self.state.ignores_if_match.store(on, Ordering::Relaxed);
+    }
+
+    /// Every request waits this long before it is worked on.
+    pub fn set_latency(&self, latency: Duration) {
+        self.state.latency_millis.store(latency.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Every frame of a body waits this long.
+    pub fn set_frame_pause(&self, pause: Duration) {
+        self.state.frame_pause_millis.store(pause.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The next requests are answered with status 503.
+    pub fn fail_next(&self, requests: u64) {
+        self.state.failures_left.store(requests, Ordering::Relaxed);
+    }
+
+    /// The connections of the next requests are closed without an answer.
+    pub fn reset_next(&self, requests: u64) {
+        self.state.resets_left.store(requests, Ordering::Relaxed);
+    }
+
+    /// The bodies of the next reads end in the middle.
+    pub fn cut_next(&self, reads: u64) {
+        self.state.cuts_left.store(reads, Ordering::Relaxed);
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            requests: read(&self.state.requests),
+            list_requests: read(&self.state.list_requests),
+            bytes_sent: read(&self.state.bytes_sent),
+            peak_in_flight: read(&self.state.peak_in_flight),
+        }
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl State {
+    fn put(&self, key: &str, content: Bytes) -> String {
+        let digest = sha2::Sha256::digest(&content);
+        let etag: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let stored = Stored { content, etag: etag.clone(), modified: SystemTime::now() };
+        self.objects.lock().unwrap().insert(key.to_owned(), stored);
+        etag
+    }
+
+    fn get(&self, bucket: &str, key: &str, if_match: Option<&ETagCondition>) -> S3Result<Stored> {
+        check_bucket(bucket)?;
+        let stored = self.objects.lock().unwrap().get(key).cloned();
+        let stored = stored.ok_or_else(|| s3_error!(NoSuchKey))?;
+        let matches = match if_match {
+            Some(ETagCondition::ETag(etag)) => etag.value() == stored.etag,
+            _ => true,
+        };
+        if matches || self.ignores_if_match.load(Ordering::Relaxed) {
+            Ok(stored)
+        } else {
+            Err(s3_error!(PreconditionFailed))
+        }
+    }
+}
+
+/// Takes one off a counter of things left to do; says whether there was one.
+fn take_one(left: &AtomicU64) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+fn check_bucket(bucket: &str) -> S3Result<()> {
+    if bucket == BUCKET { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
+}
+
+async fn accept(listener: TcpListener, service: S3Service, state: Arc<State>) {
+    // Dropped with this task, so no connection outlives the server.
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(serve(stream, service.clone(), Arc::clone(&state)));
+    }
+}
+
+async fn serve(stream: TcpStream, service: S3Service, state: Arc<State>) {
+    let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let (service, state) = (service.clone(), Arc::clone(&state));
+        async move {
+            let now = state.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+            state.peak_in_flight.fetch_max(now, Ordering::Relaxed);
+            let answer = answer(request, &service, &state).await;
+            state.in_flight.fetch_sub(1, Ordering::Relaxed);
+            answer
+        }
+    });
+    // A connection that the client drops is no fault of the server.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+}
+
+async fn answer(
+    request: hyper::Request<hyper::body::Incoming>,
+    service: &S3Service,
+    state: &State,
+) -> Result<HttpResponse, HttpError> {
+    state.requests.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(state.latency_millis.load(Ordering::Relaxed))).await;
+    if take_one(&state.resets_left) {
+        return Err(HttpError::new("reset on request of the test".into()));
+    }
+    if take_one(&state.failures_left) {
+        let text = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>later</Message></Error>".to_owned();
+        let response = hyper::Response::builder().status(503).body(s3s::Body::from(text));
+        return Ok(response.unwrap());
+    }
+    service.call(request.map(s3s::Body::from)).await
+}
+
+struct Backend(Arc<State>);
+
+#[async_trait::async_trait]
+impl S3 for Backend {
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = request.input;
+        check_bucket(&input.bucket)?;
+        let state = &self.0;
+        state.list_requests.fetch_add(1, Ordering::Relaxed);
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
+        let repeats = state.repeats_entries.load(Ordering::Relaxed);
+        let page_size = state.page_size.load(Ordering::Relaxed);
+        let objects = state.objects.lock().unwrap().clone();
+        let mut rest = objects
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(&prefix) && (*key > after || repeats && *key == after))
+            .peekable();
+        let contents: Vec<Object> = rest.by_ref().take(page_size).map(|(key, stored)| entry(key, &stored)).collect();
+        let is_truncated = rest.peek().is_some();
+        let last_key = contents.last().and_then(|object| object.key.clone());
+        for (key, content) in std::mem::take(&mut *state.replacements.lock().unwrap()) {
+            state.put(&key, content);
+        }
+        Ok(S3Response::new(ListObjectsV2Output {
+            name: Some(input.bucket),
+            prefix: Some(prefix),
+            key_count: Some(contents.len() as i32),
+            max_keys: Some(page_size as i32),
+            is_truncated: Some(is_truncated),
+            next_continuation_token: last_key.filter(|_| is_truncated),
+            continuation_token: input.continuation_token,
+            contents: Some(contents),
+            ..ListObjectsV2Output::default()
+        }))
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = request.input;
+        let stored = self.0.get(&input.bucket, &input.key, input.if_match.as_ref())?;
+        let size = stored.content.len() as u64;
+        let range = match input.range {
+            Some(range) => range.check(size)?,
+            None => 0..size,
+        };
+        let content = stored.content.slice(range.start as usize..range.end as usize);
+        let content_range = input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end - 1));
+        Ok(S3Response::new(GetObjectOutput {
+            content_length: Some(content.len() as i64),
+            content_range,
+            accept_ranges: Some("bytes".to_owned()),
+            e_tag: Some(ETag::Strong(stored.etag)),
+            last_modified: Some(Timestamp::from(stored.modified)),
+            body: Some(body(Arc::clone(&self.0), content)),
+            ..GetObjectOutput::default()
+        }))
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = request.input;
+        let stored = self.0.get(&input.bucket, &input.key, input.if_match.as_ref())?;
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: Some(stored.content.len() as i64),
+            e_tag: Some(ETag::Strong(stored.etag)),
+            last_modified: Some(Timestamp::from(stored.modified)),
+            ..HeadObjectOutput::default()
+        }))
+    }
+
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let input = request.input;
+        check_bucket(&input.bucket)?;
+        let mut content = Vec::new();
+        if let Some(mut body) = input.body {
+            while let Some(frame) = body.next().await {
+                content.extend_from_slice(&frame.map_err(|_| s3_error!(IncompleteBody))?);
+            }
+        }
+        let etag = self.0.put(&input.key, content.into());
+        Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
+    }
+}
+
+fn entry(key: String, stored: &Stored) -> Object {
+    Object {
+        key: Some(key),
+        size: Some(stored.content.len() as i64),
+        e_tag: Some(ETag::Strong(stored.etag.clone())),
+        last_modified: Some(Timestamp::from(stored.modified)),
+        ..Object::default()
+    }
+}
+
+/// The bytes in frames; with a cut, half of them and then an error, which closes the connection.
+fn body(state: Arc<State>, content: Bytes) -> StreamingBlob {
+    let sent = if take_one(&state.cuts_left) { content.len() / 2 } else { content.len() };
+    let is_cut = sent < content.len();
+    let frames =
+        (0..sent).step_by(FRAME_BYTES).map(move |start| Ok(content.slice(start..sent.min(start + FRAME_BYTES))));
+    let end = is_cut.then(|| Err(std::io::Error::other("cut on request of the test")));
+    let frames: Vec<Result<Bytes, std::io::Error>> = frames.chain(end).collect();
+    StreamingBlob::wrap(futures::stream::iter(frames).then(move |frame| {
+        let state = Arc::clone(&state);
+        async move {
+            tokio::time::sleep(Duration::from_millis(state.frame_pause_millis.load(Ordering::Relaxed))).await;
+            let bytes = frame.as_ref().map_or(0, Bytes::len) as u64;
+            state.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
+            frame
+        }
+    }))
+}
