@@ -1,5 +1,7 @@
 //! The finished rows of a day → the place where they stay. Each target replaces a day as a whole or not at all.
 
+pub mod postgres;
+
 use arrow_array::RecordBatch;
 use futures::future::BoxFuture;
 
