@@ -1,1 +1,15 @@
-//! Connection, TLS, COPY encoding and error classes of PostgreSQL.
+//! PostgreSQL: configuration → connection with TLS; Arrow → COPY BINARY; catalog → shape, privileges and partitions;
+//! SQLSTATE → kind of failure. Nothing here knows what the rows mean.
+
+pub mod connection;
+pub mod copy;
+pub mod error;
+pub mod init;
+pub mod partitions;
+pub mod preflight;
+pub mod retry;
+pub mod scope;
+pub mod shape;
+pub mod sql;
+mod tls;
+mod value_check;

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod null;
+pub mod postgres;
 
 use arrow_array::RecordBatch;
 use futures::future::BoxFuture;

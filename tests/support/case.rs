@@ -131,8 +131,7 @@ impl Case {
         settings["source"]["report_period_id"] = self.facts["report_period_id"].clone();
         settings["target"] = json!({"kind": "file", "file": {"path": folder, "format": "csv"}});
         let categories = self.facts["cost_categories"].as_array().cloned().unwrap_or_default();
-        let category =
-            |c: &Value| json!({"namespace": c["namespace"], "cost_category_id": c["cost_category_id"]});
+        let category = |c: &Value| json!({"namespace": c["namespace"], "cost_category_id": c["cost_category_id"]});
         settings["reference"] = json!({
             "from": "inline",
             "enabled_tag_keys": self.facts["enabled_tag_keys"],

@@ -226,10 +226,9 @@ impl Cut<'_> {
 
 /// Writes one object.
 pub fn write_file(path: &Path, columns: Vec<Column>, row_group_rows: usize) {
-    let batch = RecordBatch::try_from_iter_with_nullable(
-        columns.into_iter().map(|(name, column)| (name, column, true)),
-    )
-    .expect("columns of one length");
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+            .expect("columns of one length");
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(row_group_rows)).build();
     let file = File::create(path).expect("a file");
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
@@ -277,8 +276,7 @@ pub fn pod_columns(rows: &[PodRow]) -> Vec<Column> {
 /// Columns of the storage report.
 pub fn volume_columns(rows: &[VolumeRow]) -> Vec<Column> {
     let mut columns = vec![times(rows.iter().map(|row| row.milliseconds))];
-    let names =
-        ["namespace", "pod", "persistentvolumeclaim", "persistentvolume", "storageclass", "csi_volume_handle"];
+    let names = ["namespace", "pod", "persistentvolumeclaim", "persistentvolume", "storageclass", "csi_volume_handle"];
     for (position, name) in names.into_iter().enumerate() {
         columns.push((name, text(rows, |row| &row.names[position])));
     }

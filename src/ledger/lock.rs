@@ -1,0 +1,67 @@
+//! A day of a source → advisory locks held to the end of the transaction, so that no two writers of it exist.
+
+use sha2::{Digest, Sha256};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::ledger::DayKey;
+use crate::postgres::connection::Connection;
+use crate::postgres::error::PostgresError;
+
+/// Takes the lock of the day, waiting no longer than the transaction's `lock_timeout`.
+/// Errors: `LockBusy` if another transaction holds it all that time.
+pub async fn lock_day(connection: &Connection, key: &DayKey) -> Result<(), PostgresError> {
+    let action = format!("locking day {} of source {} in {}", key.day, key.source_uuid, key.target);
+    let number = lock_number(key);
+    connection.query(&action, "SELECT pg_catalog.pg_advisory_xact_lock($1)", &[(&number, Type::INT8)]).await?;
+    Ok(())
+}
+
+/// Takes the reference's own locks as well: provider first, then cluster, the order in which it takes them itself.
+pub async fn lock_like_the_reference(
+    connection: &Connection,
+    source_uuid: Uuid,
+    cluster_id: &str,
+) -> Result<(), PostgresError> {
+    let provider = source_uuid.to_string();
+    let sql = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext($1))";
+    let action = format!("taking the reference's lock of source {source_uuid}");
+    connection.query(&action, sql, &[(&provider, Type::TEXT)]).await?;
+    let action = format!("taking the reference's lock of cluster {cluster_id}");
+    connection.query(&action, sql, &[(&cluster_id, Type::TEXT)]).await?;
+    Ok(())
+}
+
+/// The first eight bytes of a digest over the key; lengths are part of it, so that no two keys share a text.
+fn lock_number(key: &DayKey) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(b"gristmill day\0");
+    for part in [key.target.schema.as_bytes(), key.target.table.as_bytes(), key.source_uuid.as_bytes()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.update(key.day.0.to_be_bytes());
+    let digest: [u8; 32] = hash.finalize().into();
+    i64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::sql::TableName;
+    use crate::time::UsageDay;
+
+    fn key(schema: &str, table: &str, day: i32) -> DayKey {
+        DayKey { target: TableName::new(schema, table), source_uuid: Uuid::nil(), day: UsageDay(day) }
+    }
+
+    #[test]
+    fn each_part_of_the_key_changes_the_lock() {
+        let base = lock_number(&key("a", "bc", 1));
+        assert_eq!(base, lock_number(&key("a", "bc", 1)));
+        assert_ne!(base, lock_number(&key("ab", "c", 1)));
+        assert_ne!(base, lock_number(&key("a", "bc", 2)));
+        let other_source = DayKey { source_uuid: Uuid::from_u128(1), ..key("a", "bc", 1) };
+        assert_ne!(base, lock_number(&other_source));
+    }
+}

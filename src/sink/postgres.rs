@@ -1,0 +1,291 @@
+//! A day's finished rows → the same rows in the target table, in one transaction: locks, delete of exactly the day's scope,
+//! COPY, count, sums, ledger row, commit. Whatever goes wrong on the way leaves the old day as it was.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tracing::info;
+use uuid::Uuid;
+
+use crate::config::{Postgres, Replace};
+use crate::error::Failure;
+use crate::ledger;
+use crate::postgres::connection::{Connection, Connector};
+use crate::postgres::copy::{self, EncodeError};
+use crate::postgres::error::PostgresError;
+use crate::postgres::partitions;
+use crate::postgres::retry::retrying;
+use crate::postgres::scope::Scope;
+use crate::postgres::shape::TargetShape;
+use crate::postgres::sql::TableName;
+use crate::sink::{DayRows, Sink, Written};
+use crate::time::{BillingMonth, UsageDay};
+
+/// Rows of a day to be encoded; computation, to be run where computing belongs.
+pub struct EncodeJob {
+    rows: Arc<DayRows>,
+    shape: Arc<TargetShape>,
+}
+
+impl EncodeJob {
+    /// Encodes the rows.
+    pub fn run(&self) -> Result<Vec<Bytes>, EncodeError> {
+        copy::encode(&self.rows.batches, &self.shape)
+    }
+}
+
+/// Runs an `EncodeJob` somewhere and waits for it.
+pub type EncodeRunner = Arc<dyn Fn(EncodeJob) -> BoxFuture<'static, Result<Vec<Bytes>, EncodeError>> + Send + Sync>;
+
+/// Encodes on tokio's threads for blocking work; for callers that have no pool of their own.
+pub fn encode_on_blocking_threads() -> EncodeRunner {
+    Arc::new(|job: EncodeJob| {
+        async move {
+            let job = tokio::task::spawn_blocking(move || job.run());
+            job.await.unwrap_or_else(|error| Err(EncodeError::Lost(error.to_string())))
+        }
+        .boxed()
+    })
+}
+
+/// Whose days are written, and how.
+#[derive(Debug, Clone)]
+pub struct PostgresSinkOptions {
+    /// The source.
+    pub source_uuid: Uuid,
+    /// Its cluster, for the reference's lock.
+    pub cluster_id: String,
+    /// The run, as it stands in the ledger and in `application_name`.
+    pub run_id: Uuid,
+    /// Whether a day without input rows loses its old rows.
+    pub delete_empty_days: bool,
+}
+
+/// The PostgreSQL target.
+pub struct PostgresSink {
+    shared: Arc<Shared>,
+    report_period_id: Option<i32>,
+}
+
+impl PostgresSink {
+    /// Needs no network yet. Errors: an unusable `ca_file`.
+    pub fn new(config: &Postgres, options: PostgresSinkOptions, encode: EncodeRunner) -> Result<Self, PostgresError> {
+        let connector = Connector::new(config, options.run_id)?;
+        let shared = Shared {
+            table: TableName::new(&config.schema, &config.table),
+            replace: config.replace,
+            reference_locks: config.reference_locks,
+            connections: config.connections.max(1),
+            pool: Pool { connector, permits: Semaphore::new(config.connections.max(1)), idle: Mutex::new(Vec::new()) },
+            options,
+            encode,
+            shape: OnceCell::new(),
+        };
+        Ok(Self { shared: Arc::new(shared), report_period_id: None })
+    }
+
+    /// The same target and connections for days of one report period. Without a period, a day's scope is its source.
+    pub fn for_report_period(&self, report_period_id: Option<i32>) -> Self {
+        Self { shared: Arc::clone(&self.shared), report_period_id }
+    }
+
+    /// Once per run, before the first day: the table has the needed shape, the ledger is there, and each month has its
+    /// partition. Returns the names of partitions that were created.
+    pub async fn prepare(&self, months: &[BillingMonth]) -> Result<Vec<String>, PostgresError> {
+        let shape = self.shared.shape().await?;
+        retrying("preparing the target", || async {
+            let lease = self.shared.pool.lease().await?;
+            if !ledger::is_present(&lease.connection).await? {
+                return Err(PostgresError::NotReady(vec![ledger::missing()]));
+            }
+            let created = partitions::ensure_months(&lease.connection, &shape, months).await?;
+            lease.give_back();
+            Ok(created)
+        })
+        .await
+    }
+
+    async fn replace_day(&self, rows: DayRows) -> Result<Written, PostgresError> {
+        let leave_it = rows.input_row_count == 0 && !self.shared.options.delete_empty_days;
+        if leave_it {
+            return Ok(Written::LeftAsItWas);
+        }
+        let shape = self.shared.shape().await?;
+        let rows = Arc::new(rows);
+        // Before BEGIN, so that nobody waits for our lock while we compute; and once, however often the day is retried.
+        let job = EncodeJob { rows: Arc::clone(&rows), shape: Arc::clone(&shape) };
+        let frames = (self.shared.encode)(job).await?;
+        let day = DayTransaction { sink: self, rows: &rows, shape: &shape, frames: &frames };
+        let action = format!("writing day {}", rows.day);
+        retrying(&action, || async {
+            let lease = self.shared.pool.lease().await?;
+            let written = day.run(&lease.connection).await?;
+            lease.give_back();
+            Ok(written)
+        })
+        .await
+    }
+}
+
+impl Sink for PostgresSink {
+    fn replace(&self, rows: DayRows) -> BoxFuture<'_, Result<Written, Failure>> {
+        async move { self.replace_day(rows).await.map_err(Failure::from) }.boxed()
+    }
+
+    fn parallel_days(&self) -> usize {
+        self.shared.connections
+    }
+}
+
+/// What the windows of a run have in common.
+struct Shared {
+    table: TableName,
+    replace: Replace,
+    reference_locks: bool,
+    connections: usize,
+    pool: Pool,
+    options: PostgresSinkOptions,
+    encode: EncodeRunner,
+    shape: OnceCell<Arc<TargetShape>>,
+}
+
+impl Shared {
+    /// The target's shape, read and checked once.
+    async fn shape(&self) -> Result<Arc<TargetShape>, PostgresError> {
+        let read = || async {
+            let lease = self.pool.lease().await?;
+            let shape = TargetShape::read(&lease.connection, &self.table).await?.checked()?;
+            lease.give_back();
+            Ok(shape)
+        };
+        let shape = self
+            .shape
+            .get_or_try_init(|| async { retrying("reading the target's shape", read).await.map(Arc::new) })
+            .await?;
+        Ok(Arc::clone(shape))
+    }
+}
+
+/// At most as many connections as permits; opened when needed, kept while nothing fails on them.
+struct Pool {
+    connector: Connector,
+    permits: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Pool {
+    /// An idle connection or a new one, once fewer are in use than allowed.
+    async fn lease(&self) -> Result<Lease<'_>, PostgresError> {
+        let permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let connection = match self.take_idle() {
+            Some(connection) => connection,
+            None => self.connector.connect().await?,
+        };
+        Ok(Lease { connection, pool: self, _permit: permit })
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|connection| !connection.is_closed());
+        idle.pop()
+    }
+}
+
+/// A connection in use. Unless it is given back it is closed at the end, and its transaction with it.
+struct Lease<'a> {
+    connection: Connection,
+    pool: &'a Pool,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lease<'_> {
+    /// Only after everything on it went well.
+    fn give_back(self) {
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.connection);
+    }
+}
+
+/// One attempt to replace one day.
+struct DayTransaction<'a> {
+    sink: &'a PostgresSink,
+    rows: &'a DayRows,
+    shape: &'a TargetShape,
+    frames: &'a [Bytes],
+}
+
+impl DayTransaction<'_> {
+    async fn run(&self, connection: &Connection) -> Result<Written, PostgresError> {
+        let shared = &self.sink.shared;
+        let day = self.rows.day;
+        let action = |step: &str| format!("day {day} in {}: {step}", shared.table);
+        let key = ledger::DayKey { target: shared.table.clone(), source_uuid: shared.options.source_uuid, day };
+        let scope = Scope {
+            table: shared.table.clone(),
+            source_uuid: shared.options.source_uuid,
+            report_period_id: self.sink.report_period_id,
+        };
+        connection.begin(&action("beginning the transaction")).await?;
+        if shared.reference_locks {
+            ledger::lock_like_the_reference(connection, shared.options.source_uuid, &shared.options.cluster_id).await?;
+        }
+        ledger::lock_day(connection, &key).await?;
+        // A writer that holds a claim re-reads it here, FOR UPDATE, and rolls back unless the token is still its own.
+        let deleted_row_count =
+            scope.delete_day(connection, day, shared.replace, &action("deleting the old rows")).await?;
+        self.copy(connection, &action("COPY of the new rows")).await?;
+        self.check_totals(connection, &scope, &action("checking the new rows")).await?;
+        let entry = ledger::Entry {
+            fingerprint: self.rows.fingerprint,
+            row_count: self.rows.row_count(),
+            deleted_row_count,
+            sums: self.rows.sums.clone(),
+            run_id: shared.options.run_id,
+        };
+        ledger::record(connection, &key, &entry).await?;
+        connection.commit(&action("commit")).await?;
+        let row_count = self.rows.row_count();
+        info!(day = %day, row_count, deleted_row_count, "day written");
+        Ok(Written::Replaced { deleted_row_count, row_count })
+    }
+
+    async fn copy(&self, connection: &Connection, action: &str) -> Result<(), PostgresError> {
+        let patience = self.sink.shared.pool.connector.statement_timeout();
+        let copied = copy::send(connection, self.shape, self.frames, patience, action).await?;
+        self.compare_count("COPY", copied)
+    }
+
+    /// What is in the table must be what was computed: as many rows, and the same sums to the last digit.
+    async fn check_totals(&self, connection: &Connection, scope: &Scope, action: &str) -> Result<(), PostgresError> {
+        let columns: Vec<&'static str> = self.rows.sums.iter().map(|(column, _)| *column).collect();
+        let totals = scope.totals(connection, self.rows.day, &columns, action).await?;
+        self.compare_count("rows of the day's scope", totals.row_count)?;
+        for ((column, expected), found) in self.rows.sums.iter().zip(totals.sums) {
+            if found.parse() != Ok(*expected) {
+                return Err(PostgresError::SumDiffers {
+                    day: self.day(),
+                    table: self.sink.shared.table.to_string(),
+                    column: (*column).to_owned(),
+                    expected: *expected,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_count(&self, place: &'static str, found: u64) -> Result<(), PostgresError> {
+        let sent = self.rows.row_count();
+        if sent == found {
+            return Ok(());
+        }
+        let table = self.sink.shared.table.to_string();
+        Err(PostgresError::RowsDiffer { day: self.day(), table, place, sent, found })
+    }
+
+    fn day(&self) -> UsageDay {
+        self.rows.day
+    }
+}
