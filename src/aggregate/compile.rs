@@ -35,26 +35,64 @@ pub enum CompiledMeasure {
     /// The column itself.
     Column(usize),
     /// See `Measure::OrGreatest`.
-    OrGreatest { column: usize, left: usize, right: usize, null_if_any: bool },
+    OrGreatest {
+        /// Taken if not null.
+        column: usize,
+        /// First of the two others.
+        left: usize,
+        /// Second of the two others.
+        right: usize,
+        /// Whether one null among the two others makes the result null.
+        null_if_any: bool,
+    },
 }
 
-/// A kernel by positions; ids are positions among `CompiledScan::ids`, numbers among the scan's columns.
+/// A kernel by positions; keys, places, attributes and labels are positions among `CompiledScan::ids`, measures and maxima
+/// among the scan's columns.
 #[derive(Debug)]
 pub enum CompiledKernel {
-    /// See `Kernel::Grouped`.
+    /// See `Grouped`.
     Grouped {
+        /// Group key.
         keys: Vec<usize>,
+        /// Rows where this id is null or empty are left out.
         only_named: Option<usize>,
+        /// Summed measures.
         sums: Vec<CompiledMeasure>,
+        /// Maxima.
         maxima: Vec<usize>,
+        /// Maxima of text, as ids.
         text_maxima: Vec<usize>,
     },
-    /// See `Kernel::Capacity`.
-    Capacity { key: usize, measures: Vec<usize> },
-    /// See `Kernel::Members`; `of_kernel` is the scan and the positions of the pair among its keys.
-    Members { of_scan: &'static str, pair: [usize; 2], place: usize, attribute: usize, greatest_attribute: bool },
-    /// See `Kernel::LabelSets`.
-    LabelSets { key: usize, labels: usize, keep: KeepSets },
+    /// See `Capacity`.
+    Capacity {
+        /// Key.
+        key: usize,
+        /// Measures.
+        measures: Vec<usize>,
+    },
+    /// See `Members`.
+    Members {
+        /// Scan that knows the wanted pairs.
+        of_scan: &'static str,
+        /// The pair that must match.
+        pair: [usize; 2],
+        /// Third part of the result.
+        place: usize,
+        /// Fourth part of the result.
+        attribute: usize,
+        /// Whether only the greatest attribute is kept.
+        greatest_attribute: bool,
+    },
+    /// See `LabelSets`.
+    LabelSets {
+        /// Key.
+        key: usize,
+        /// Label sets.
+        labels: usize,
+        /// Which sets are kept.
+        keep: KeepSets,
+    },
 }
 
 /// A scan ready to run.

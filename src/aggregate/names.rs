@@ -24,7 +24,14 @@ pub struct NameIds<'a> {
     inner: MutexGuard<'a, Inner>,
 }
 
+impl Default for NameStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl NameStore {
+    /// A store that knows null and the empty text.
     pub fn new() -> Self {
         let mut inner = Inner { index: HashTable::new(), texts: vec![None], text_bytes: 0 };
         inner.add("");

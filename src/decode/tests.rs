@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Date32Array, Int64Array, NullArray, TimestampMicrosecondArray, TimestampNanosecondArray};
+use arrow_array::{Array, ArrayRef, Date32Array, Int64Array, NullArray, TimestampMicrosecondArray, TimestampNanosecondArray};
 
 use super::*;
 use crate::schema::source::ColumnType;
