@@ -90,7 +90,7 @@ pub struct GroupedTable {
 impl GroupedTable {
     /// Number of groups.
     pub fn len(&self) -> usize {
-        if self.key_count == 0 { 0 } else { self.keys.len() / self.key_count }
+        self.keys.len().checked_div(self.key_count).unwrap_or(0)
     }
 
     /// Whether there is no group.

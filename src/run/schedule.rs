@@ -1,6 +1,6 @@
 //! Which chunk may start, which day is complete, which day is given up: the pipeline's bookkeeping, without any waiting.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::aggregate::{ChunkCounts, CompiledScan, DayState};
@@ -66,7 +66,6 @@ pub struct Schedule<'a> {
     open: BTreeMap<UsageDay, OpenDay>,
     complete: Vec<CompleteDay>,
     closing_count: usize,
-    begun: BTreeSet<UsageDay>,
     failed: BTreeMap<UsageDay, Failure>,
     stopped_by: Option<Failure>,
     peak_state_bytes: u64,
@@ -76,8 +75,6 @@ pub struct Schedule<'a> {
 pub struct End {
     /// Days that failed on their own.
     pub failed_days: BTreeMap<UsageDay, Failure>,
-    /// Days that were not begun, or not finished, because the run ended early.
-    pub skipped_days: Vec<UsageDay>,
     /// Why the whole run ended early.
     pub stopped_by: Option<Failure>,
     /// The most bytes that open days held.
@@ -104,7 +101,6 @@ impl<'a> Schedule<'a> {
             open: BTreeMap::new(),
             complete: Vec::new(),
             closing_count: 0,
-            begun: BTreeSet::new(),
             failed,
             stopped_by: None,
             peak_state_bytes: 0,
@@ -178,12 +174,12 @@ impl<'a> Schedule<'a> {
 
     /// Days whose rows are all in, and, once no chunk is left, days that have none.
     pub fn take_complete_days(&mut self) -> Vec<CompleteDay> {
-        if self.queue.is_empty() && self.open.is_empty() && self.closing_count == 0 && self.complete.is_empty() {
-            if let Some(day) = self.empty_days.pop_front() {
-                self.open_day(day);
-                let empty = self.open.remove(&day).map(|open| CompleteDay { state: open.state, input_row_count: 0 });
-                self.complete.extend(empty);
-            }
+        let is_idle =
+            self.queue.is_empty() && self.open.is_empty() && self.closing_count == 0 && self.complete.is_empty();
+        if is_idle && let Some(day) = self.empty_days.pop_front() {
+            self.open_day(day);
+            let empty = self.open.remove(&day).map(|open| CompleteDay { state: open.state, input_row_count: 0 });
+            self.complete.extend(empty);
         }
         self.closing_count += self.complete.len();
         std::mem::take(&mut self.complete)
@@ -199,7 +195,6 @@ impl<'a> Schedule<'a> {
                 None
             }
             Err(failure) => {
-                self.begun.remove(&day);
                 self.stop(failure);
                 None
             }
@@ -210,19 +205,14 @@ impl<'a> Schedule<'a> {
     pub fn stop(&mut self, failure: Failure) {
         self.queue.clear();
         self.empty_days.clear();
-        for day in std::mem::take(&mut self.open).into_keys() {
-            self.begun.remove(&day);
-        }
+        self.open.clear();
         // The first failure is the cause; later ones may follow from it.
         self.stopped_by.get_or_insert(failure);
     }
 
     /// Closes the books.
     pub fn end(self) -> End {
-        let is_skipped =
-            |day: &UsageDay| !self.begun.contains(day) && !self.failed.contains_key(day);
         End {
-            skipped_days: self.plan.window.days().filter(is_skipped).collect(),
             failed_days: self.failed,
             stopped_by: self.stopped_by,
             peak_state_bytes: Bytes(self.peak_state_bytes),
@@ -268,7 +258,6 @@ impl<'a> Schedule<'a> {
             state_bytes: 0,
         };
         self.open.insert(day, open);
-        self.begun.insert(day);
     }
 
     fn chunk_in(&mut self, day: UsageDay, scan: usize, row_count: u64) {
@@ -280,10 +269,10 @@ impl<'a> Schedule<'a> {
             open.state.complete_scan(scan);
         }
         open.state_bytes = open.state.state_bytes() as u64;
-        if open.chunks_left == 0 {
-            if let Some(open) = self.open.remove(&day) {
-                self.complete.push(CompleteDay { state: open.state, input_row_count: open.input_row_count });
-            }
+        if open.chunks_left == 0
+            && let Some(open) = self.open.remove(&day)
+        {
+            self.complete.push(CompleteDay { state: open.state, input_row_count: open.input_row_count });
         }
     }
 
@@ -327,7 +316,6 @@ impl<'a> Schedule<'a> {
             self.open.iter().filter(|(day, open)| is_lost(day, open)).map(|(day, _)| *day).collect();
         for day in lost {
             self.open.remove(&day);
-            self.begun.remove(&day);
         }
     }
 }

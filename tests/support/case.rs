@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chrono::{TimeZone, Utc};
-use gristmill::config::{self, Config};
+use gristmill::config::{self, Config, Postgres};
 use gristmill::rollups::semantics::Semantics;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::csv::{self, Row};
@@ -138,6 +139,25 @@ impl Case {
             "cost_categories": categories.iter().map(category).collect::<Vec<_>>(),
             "node_roles": self.node_roles(),
         });
+        parse(&settings)
+    }
+
+    /// A run into PostgreSQL; report period, enabled keys, categories and (unless derived) roles are read from there.
+    pub fn postgres_config(&self, profile: Semantics, postgres: &Postgres) -> Config {
+        let mut settings = self.settings(profile);
+        settings["target"] = json!({"kind": "postgres", "postgres": {
+            "host": postgres.host,
+            "port": postgres.port,
+            "database": postgres.database,
+            "user": postgres.user,
+            "password": postgres.password.as_ref().map(|password| password.expose_secret().to_owned()),
+            "schema": postgres.schema,
+            "ssl_mode": "disable",
+        }});
+        settings["reference"] = json!({"from": "postgres"});
+        if self.node_roles() == "derive" {
+            settings["reference"]["node_roles"] = Value::from("derive");
+        }
         parse(&settings)
     }
 

@@ -41,7 +41,7 @@ fn differ(left: f64, right: f64, absolute_sum: f64) -> bool {
 pub fn check_totals(tables: &DayTables<'_>, rows: &[SummaryRow]) -> Result<(), FinishError> {
     let Some(table) = tables.grouped(PODS) else { return Ok(()) };
     let arithmetic = Arithmetic { range_is_checked: false };
-    for position in 0..POD_SUMS {
+    for (position, measure) in MEASURES.into_iter().enumerate() {
         let convert = if position < POD_SUMS / 2 { core_hours } else { gigabyte_hours };
         let mut written = CompensatedSum::default();
         let pods = rows.iter().filter(|row| row.kind == RowKind::Pod);
@@ -52,7 +52,7 @@ pub fn check_totals(tables: &DayTables<'_>, rows: &[SummaryRow]) -> Result<(), F
         if differ(read, written, hours(absolute)) {
             return Err(FinishError::NotConserved {
                 day: tables.day,
-                measure: MEASURES[position],
+                measure,
                 node: None,
                 expected: read,
                 found: written,
