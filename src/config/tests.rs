@@ -1,5 +1,6 @@
 //! Tests of the configuration: helpers here, cases in the files beside.
 
+mod combinations;
 mod files;
 mod keys;
 mod meaning;

@@ -102,7 +102,8 @@ fn source(settings: &mut Settings, problems: &mut Problems) -> Option<Source> {
 fn storage(settings: &mut Settings, problems: &mut Problems) -> Option<Storage> {
     let location = location(settings, problems);
     let is_folder = matches!(location, Some(Location::Folder(_)));
-    let endpoint = if is_folder { None } else { endpoint(settings, problems) };
+    // Checked for a folder as well, where it is not used: a password in it would be printed.
+    let endpoint = endpoint(settings, is_folder, problems).filter(|_| !is_folder);
     let has_endpoint = settings.is_given("storage.endpoint");
     settings.derive("storage.path_style", Value::Flag(has_endpoint), "from storage.endpoint");
     if !is_folder {
@@ -133,10 +134,10 @@ fn location(settings: &Settings, problems: &mut Problems) -> Option<Location> {
     None
 }
 
-fn endpoint(settings: &mut Settings, problems: &mut Problems) -> Option<String> {
+fn endpoint(settings: &mut Settings, is_folder: bool, problems: &mut Problems) -> Option<String> {
     let written = settings.text("storage.endpoint")?;
     // An unusable allow_http is reported already; what the endpoint would need then is not known.
-    let allow_http = settings.flag("storage.allow_http").unwrap_or(true);
+    let allow_http = is_folder || settings.flag("storage.allow_http").unwrap_or(true);
     match parse_endpoint(&written, allow_http) {
         Ok(endpoint) => {
             settings.normalise("storage.endpoint", Value::Text(endpoint.clone()));
@@ -190,6 +191,7 @@ fn postgres(
     from: Option<&'static str>,
     problems: &mut Problems,
 ) -> Option<Option<Postgres>> {
+    let host = host(settings, problems);
     let case = match (kind, from) {
         (Some("postgres"), _) => "target.kind is postgres",
         (_, Some("postgres")) => "reference.from is postgres",
@@ -199,7 +201,6 @@ fn postgres(
     for path in ["target.postgres.host", "target.postgres.database", "target.postgres.user"] {
         settings.require(path, case, problems);
     }
-    let host = host(settings, problems);
     let replace = match settings.choice("target.postgres.replace")? {
         "reference" => Replace::Reference,
         _ => Replace::Own,

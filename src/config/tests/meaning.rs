@@ -177,6 +177,10 @@ fn an_endpoint_means_path_style() {
 fn an_endpoint_is_ignored_for_a_local_folder() {
     let storage = Attempt::new(FILE).set("storage.endpoint=http://minio:9000").config().storage;
     assert_eq!(storage.endpoint, None);
+    let problems = Attempt::new(FILE).set("storage.endpoint=http://me:word@minio").problems();
+    assert!(problems.contains("holds a user name or password"), "{problems}");
+    let problems = Attempt::new(FILE).set("target.postgres.host=postgres://me:word@db/koku").problems();
+    assert!(problems.contains("is a URL or names a user"), "{problems}");
 }
 
 #[test]
