@@ -1,5 +1,24 @@
 //! YAML text, environment and `--set` → one validated, immutable `Config`; every problem is reported at once.
 
+mod effective;
+mod expand;
+mod json_schema;
+mod load;
+mod location;
+mod overrides;
+mod pages;
+mod period;
+mod problem;
+mod registry;
+mod settings;
+mod suggest;
+mod tree;
+mod validate;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -9,6 +28,12 @@ use crate::rollups::facts::{CostCategory, NodeRole};
 use crate::rollups::semantics::Semantics;
 use crate::time::UsageDay;
 use crate::units::Bytes;
+
+pub use effective::{Effective, effective_yaml};
+pub use json_schema::{json_schema, json_schema_text};
+pub use load::{Input, Resolved, load, load_resolved, parse, resolve};
+pub use pages::{commented_config, reference_page};
+pub use problem::{ConfigProblems, Place, Problem};
 
 /// What one run does. Built by `load`, never changed afterwards.
 #[derive(Debug, Clone)]

@@ -1,0 +1,115 @@
+//! Findings of all configuration steps → one error that lists each with its place, key, reason and fix.
+//!
+//! A finding never carries the value of a variable or of a secret, only what the file itself says.
+
+use std::fmt;
+
+use crate::error::ErrorKind;
+
+/// Findings beyond this number are counted, not listed.
+const LISTED_PROBLEMS: usize = 200;
+
+/// Where in the input something stands; orders as a reader meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A position in the file, both counted from 1.
+    At {
+        /// Line.
+        line: usize,
+        /// Column in characters.
+        column: usize,
+    },
+    /// The file as a whole.
+    File,
+    /// A `--set` on the command line.
+    Override,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// Path of the key, `storage.access_key`; empty if it is not about a key.
+    pub path: String,
+    /// What is wrong and the fix.
+    pub text: String,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigProblems {
+    file_name: String,
+    problems: Vec<Problem>,
+}
+
+impl ConfigProblems {
+    /// Sorts the findings by place; findings of the same place keep their order.
+    pub(super) fn new(file_name: &str, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| problem.place);
+        Self { file_name: file_name.to_owned(), problems }
+    }
+
+    /// Always `Config`: exit code 78.
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::Config
+    }
+
+    /// The findings in the order in which they are printed.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigProblems {
+    /// One line per finding: `config.yaml:12:3: storage.url: what is wrong; the fix`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().take(LISTED_PROBLEMS).enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            match problem.place {
+                Place::At { line, column } => write!(f, "{}:{line}:{column}: ", self.file_name)?,
+                Place::File => write!(f, "{}: ", self.file_name)?,
+                Place::Override => f.write_str("--set: ")?,
+            }
+            if !problem.path.is_empty() {
+                write!(f, "{}: ", problem.path)?;
+            }
+            f.write_str(&problem.text)?;
+        }
+        if self.problems.len() > LISTED_PROBLEMS {
+            write!(f, "\nand {} more", self.problems.len() - LISTED_PROBLEMS)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigProblems {}
+
+crate::impl_failure!(ConfigProblems);
+
+/// Collects findings while the steps run.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// Adds one finding.
+    pub(super) fn add(&mut self, place: Place, path: &str, text: impl Into<String>) {
+        // A path may hold any key the file has: keep it on one line, and the line short.
+        let path = path.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();
+        self.list.push(Problem { place, path, text: text.into() });
+    }
+
+    /// Whether nothing was found so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Gives the findings away.
+    pub(super) fn into_list(self) -> Vec<Problem> {
+        self.list
+    }
+}

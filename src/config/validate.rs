@@ -1,0 +1,335 @@
+//! Settings → `Config`: everything that several keys say together. Each part collects its findings before it gives up,
+//! so that one pass reports them all.
+
+use chrono::{DateTime, Utc};
+
+use super::location::{parse_endpoint, parse_url};
+use super::problem::Problems;
+use super::settings::Settings;
+use super::value::Value;
+use super::{
+    Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnMalformedLabel, OnTwoManifests, Performance,
+    Postgres, Reference, ReferenceFrom, Replace, Source, SslMode, Storage, Target,
+};
+use super::{period, registry};
+use crate::rollups::semantics::Semantics;
+use crate::units::Bytes;
+
+/// Checks and builds. `None` if, and only if, something was reported.
+pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut Problems) -> Option<Config> {
+    for key in registry::keys().filter(|key| key.default == registry::Fallback::Required) {
+        settings.require(key.path, "", problems);
+    }
+    let org_id = org_id(settings, problems);
+    let source = source(settings, problems);
+    let period = period::resolve(settings, now, problems);
+    let storage = storage(settings, problems);
+    let target = target(settings, problems);
+    let kind = settings.choice("target.kind");
+    derive_reference_from(settings, kind);
+    let from = settings.choice("reference.from");
+    let postgres = postgres(settings, kind, from, problems);
+    let reference = reference(settings, from, problems);
+    let semantics = semantics(settings);
+    let on_malformed_label = on_malformed_label(settings, semantics, problems);
+    let config = Config {
+        org_id: org_id?,
+        source: source?,
+        period: period?,
+        storage: storage?,
+        target: target?,
+        postgres: postgres?,
+        semantics: semantics?,
+        on_malformed_label: on_malformed_label?,
+        on_bad_day: match settings.choice("on_bad_day")? {
+            "stop" => OnBadDay::Stop,
+            _ => OnBadDay::Continue,
+        },
+        on_two_manifests: match settings.choice("input.on_two_manifests")? {
+            "error" => OnTwoManifests::Error,
+            _ => OnTwoManifests::Warn,
+        },
+        reference: reference?,
+        performance: performance(settings)?,
+        logging: Logging {
+            json: settings.choice("logging.format")? == "json",
+            level: settings.choice("logging.level")?.to_owned(),
+        },
+    };
+    problems.is_empty().then_some(config)
+}
+
+fn org_id(settings: &mut Settings, problems: &mut Problems) -> Option<String> {
+    const PATH: &str = "organization.org_id";
+    let written = settings.text(PATH)?;
+    let org_id = written.strip_prefix("acct").unwrap_or(&written).to_owned();
+    let fault = if org_id.is_empty() {
+        "is only the prefix acct; append the account number"
+    } else if org_id.contains('/') {
+        "holds a slash; give the one segment of the object key"
+    } else if matches!(org_id.as_str(), "." | "..") || org_id.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        "is no segment of an object key; give the organisation as it shows in data/parquet/<org_id>/OCP"
+    } else {
+        settings.derive("target.postgres.schema", Value::Text(written), "from organization.org_id");
+        settings.normalise(PATH, Value::Text(org_id.clone()));
+        return Some(org_id);
+    };
+    problems.add(settings.place(PATH), PATH, fault);
+    None
+}
+
+fn source(settings: &mut Settings, problems: &mut Problems) -> Option<Source> {
+    let cluster_id = settings.text("source.cluster_id");
+    if cluster_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
+        let place = settings.place("source.cluster_id");
+        problems.add(place, "source.cluster_id", "is blank; give the id of the cluster");
+    }
+    if let Some(id) = &cluster_id {
+        settings.derive("source.cluster_alias", Value::Text(id.clone()), "from source.cluster_id");
+    }
+    let uuid = match settings.value("source.uuid") {
+        Some(Value::Uuid(uuid)) => Some(*uuid),
+        _ => None,
+    };
+    Some(Source {
+        uuid: uuid?,
+        cluster_id: cluster_id?,
+        cluster_alias: settings.text("source.cluster_alias")?,
+        report_period_id: settings.number("source.report_period_id"),
+    })
+}
+
+fn storage(settings: &mut Settings, problems: &mut Problems) -> Option<Storage> {
+    let location = location(settings, problems);
+    let is_folder = matches!(location, Some(Location::Folder(_)));
+    // Checked for a folder as well, where it is not used: a password in it would be printed.
+    let endpoint = endpoint(settings, is_folder, problems).filter(|_| !is_folder);
+    let has_endpoint = settings.is_given("storage.endpoint");
+    settings.derive("storage.path_style", Value::Flag(has_endpoint), "from storage.endpoint");
+    if !is_folder {
+        key_pair(settings, problems);
+    }
+    Some(Storage {
+        location: location?,
+        endpoint,
+        region: settings.text("storage.region")?,
+        access_key: settings.secret("storage.access_key"),
+        secret_key: settings.secret("storage.secret_key"),
+        allow_http: settings.flag("storage.allow_http")?,
+        path_style: settings.flag("storage.path_style")?,
+        ca_file: settings.path("storage.ca_file"),
+        concurrent_requests: settings.number("storage.concurrent_requests")?,
+        connect_timeout_seconds: settings.number("storage.connect_timeout_seconds")?,
+        request_timeout_seconds: settings.number("storage.request_timeout_seconds")?,
+        retries: settings.number("storage.retries")?,
+    })
+}
+
+fn location(settings: &Settings, problems: &mut Problems) -> Option<Location> {
+    let fault = match parse_url(&settings.text("storage.url")?) {
+        Ok(location) => return Some(location),
+        Err(fault) => fault,
+    };
+    problems.add(settings.place("storage.url"), "storage.url", fault);
+    None
+}
+
+fn endpoint(settings: &mut Settings, is_folder: bool, problems: &mut Problems) -> Option<String> {
+    let written = settings.text("storage.endpoint")?;
+    // An unusable allow_http is reported already; what the endpoint would need then is not known.
+    let allow_http = is_folder || settings.flag("storage.allow_http").unwrap_or(true);
+    match parse_endpoint(&written, allow_http) {
+        Ok(endpoint) => {
+            settings.normalise("storage.endpoint", Value::Text(endpoint.clone()));
+            Some(endpoint)
+        }
+        Err(fault) => {
+            problems.add(settings.place("storage.endpoint"), "storage.endpoint", fault);
+            None
+        }
+    }
+}
+
+fn key_pair(settings: &Settings, problems: &mut Problems) {
+    const PAIR: [&str; 2] = ["storage.access_key", "storage.secret_key"];
+    for (given, other) in [(PAIR[0], PAIR[1]), (PAIR[1], PAIR[0])] {
+        if settings.is_given(given) && !settings.is_given(other) {
+            let text = format!("missing although {given} is given; give both, or neither to use a role");
+            problems.add(settings.place(other), other, text);
+        }
+    }
+}
+
+fn target(settings: &Settings, problems: &mut Problems) -> Option<Target> {
+    match settings.choice("target.kind")? {
+        "file" => {
+            settings.require("target.file.path", "target.kind is file", problems);
+            let format = match settings.choice("target.file.format")? {
+                "parquet" => FileFormat::Parquet,
+                _ => FileFormat::Csv,
+            };
+            Some(Target::File { path: settings.path("target.file.path")?, format })
+        }
+        "none" => Some(Target::None),
+        _ => Some(Target::Postgres),
+    }
+}
+
+fn derive_reference_from(settings: &mut Settings, kind: Option<&'static str>) {
+    let from = match kind {
+        Some("postgres") => "postgres",
+        Some(_) => "inline",
+        None => return,
+    };
+    settings.derive("reference.from", Value::Choice(from), "from target.kind");
+}
+
+/// Outer `None`: reported. Inner `None`: no database is needed.
+fn postgres(
+    settings: &Settings,
+    kind: Option<&'static str>,
+    from: Option<&'static str>,
+    problems: &mut Problems,
+) -> Option<Option<Postgres>> {
+    let host = host(settings, problems);
+    let case = match (kind, from) {
+        (Some("postgres"), _) => "target.kind is postgres",
+        (_, Some("postgres")) => "reference.from is postgres",
+        (Some(_), Some(_)) => return Some(None),
+        _ => return None,
+    };
+    for path in ["target.postgres.host", "target.postgres.database", "target.postgres.user"] {
+        settings.require(path, case, problems);
+    }
+    let replace = match settings.choice("target.postgres.replace")? {
+        "reference" => Replace::Reference,
+        _ => Replace::Own,
+    };
+    let ssl_mode = match settings.choice("target.postgres.ssl_mode")? {
+        "disable" => SslMode::Disable,
+        "require" => SslMode::Require,
+        "verify-ca" => SslMode::VerifyCa,
+        _ => SslMode::VerifyFull,
+    };
+    Some(Some(Postgres {
+        host: host?,
+        port: settings.number("target.postgres.port")?,
+        database: settings.text("target.postgres.database")?,
+        user: settings.text("target.postgres.user")?,
+        password: settings.secret("target.postgres.password"),
+        schema: settings.text("target.postgres.schema")?,
+        table: settings.text("target.postgres.table")?,
+        replace,
+        ssl_mode,
+        ca_file: settings.path("target.postgres.ca_file"),
+        connections: settings.number("target.postgres.connections")?,
+        connect_timeout_seconds: settings.number("target.postgres.connect_timeout_seconds")?,
+        statement_timeout_seconds: settings.number("target.postgres.statement_timeout_seconds")?,
+        lock_timeout_seconds: settings.number("target.postgres.lock_timeout_seconds")?,
+        reference_locks: settings.flag("target.postgres.reference_locks")?,
+    }))
+}
+
+fn host(settings: &Settings, problems: &mut Problems) -> Option<String> {
+    const PATH: &str = "target.postgres.host";
+    let host = settings.text(PATH)?;
+    let is_socket_folder = host.starts_with('/');
+    let is_url = host.contains("://") || host.contains('@');
+    let fault = if is_url {
+        "is a URL or names a user; give the host alone, and port, database and user under their own keys"
+    } else if host.contains(char::is_whitespace) || (!is_socket_folder && host.contains('/')) {
+        "is not a host name, an address or an absolute path of a socket folder"
+    } else {
+        return Some(host);
+    };
+    problems.add(settings.place(PATH), PATH, fault);
+    None
+}
+
+fn reference(settings: &mut Settings, from: Option<&'static str>, problems: &mut Problems) -> Option<Reference> {
+    match from? {
+        "inline" => {
+            let path = "reference.schema";
+            if settings.is_given(path) {
+                let text = "has no meaning with reference.from: inline; remove it, or set reference.from: postgres";
+                problems.add(settings.place(path), path, text);
+            }
+            inline_reference(settings)
+        }
+        _ => postgres_reference(settings, problems),
+    }
+}
+
+fn inline_reference(settings: &mut Settings) -> Option<Reference> {
+    settings.derive("reference.enabled_tag_keys", Value::Texts(Vec::new()), "none given");
+    settings.derive("reference.cost_categories", Value::Categories(Vec::new()), "none given");
+    settings.derive("reference.node_roles", Value::Roles(Vec::new()), "none given");
+    let node_roles = match settings.value("reference.node_roles")? {
+        Value::Roles(roles) => NodeRoles::Inline(roles.clone()),
+        _ => NodeRoles::Derive,
+    };
+    let Value::Texts(enabled_tag_keys) = settings.value("reference.enabled_tag_keys")?.clone() else { return None };
+    let Value::Categories(cost_categories) = settings.value("reference.cost_categories")?.clone() else { return None };
+    Some(Reference { from: ReferenceFrom::Inline { enabled_tag_keys, cost_categories }, node_roles })
+}
+
+fn postgres_reference(settings: &mut Settings, problems: &mut Problems) -> Option<Reference> {
+    const FIX: &str = "remove it, or set reference.from: inline";
+    for path in ["reference.enabled_tag_keys", "reference.cost_categories"] {
+        if settings.is_given(path) {
+            let text = format!("the table in the database is used with reference.from: postgres; {FIX}");
+            problems.add(settings.place(path), path, text);
+        }
+    }
+    let node_roles = match settings.value("reference.node_roles") {
+        Some(Value::Derive) => NodeRoles::Derive,
+        Some(_) => {
+            let text = format!("only `derive` goes together with reference.from: postgres; {FIX}");
+            problems.add(settings.place("reference.node_roles"), "reference.node_roles", text);
+            return None;
+        }
+        None => NodeRoles::Postgres,
+    };
+    if let Some(schema) = settings.text("target.postgres.schema") {
+        settings.derive("reference.schema", Value::Text(schema), "from target.postgres.schema");
+    }
+    Some(Reference { from: ReferenceFrom::Postgres { schema: settings.text("reference.schema")? }, node_roles })
+}
+
+fn semantics(settings: &Settings) -> Option<Semantics> {
+    Some(match settings.choice("semantics")? {
+        "self_hosted" => Semantics::SelfHosted,
+        "trino" => Semantics::Trino,
+        _ => Semantics::Balanced,
+    })
+}
+
+fn on_malformed_label(
+    settings: &Settings,
+    semantics: Option<Semantics>,
+    problems: &mut Problems,
+) -> Option<OnMalformedLabel> {
+    const PATH: &str = "labels.on_malformed";
+    match settings.choice(PATH)? {
+        "empty" => {
+            if let Some(other) = semantics.filter(|semantics| *semantics != Semantics::Balanced) {
+                let text = format!("empty is allowed only under semantics: balanced, not {other}; set error");
+                problems.add(settings.place(PATH), PATH, text);
+            }
+            Some(OnMalformedLabel::Empty)
+        }
+        _ => Some(OnMalformedLabel::Error),
+    }
+}
+
+fn performance(settings: &Settings) -> Option<Performance> {
+    let max_workers = match settings.value("performance.max_workers")? {
+        Value::Integer(workers) => Some(usize::try_from(*workers).ok()?),
+        _ => None,
+    };
+    let memory_budget = match settings.value("performance.memory_budget")? {
+        Value::Bytes(size) => Some(Bytes(*size)),
+        _ => None,
+    };
+    Some(Performance { max_workers, memory_budget })
+}
