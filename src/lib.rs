@@ -5,6 +5,8 @@
 //! [`enrich`] → [`sink`]. What is computed is declared in [`rollups`] over the names in [`schema`]; [`labels`],
 //! [`mod@reference`], [`postgres`], [`ledger`], [`runtime`] and [`telemetry`] help. `docs/architecture.md` draws the picture.
 
+#![warn(clippy::unwrap_used, clippy::panic)]
+
 pub mod aggregate;
 pub mod cli;
 pub mod config;

@@ -109,7 +109,8 @@ fn reference_rows(case: &Case, schema: &str) -> String {
     for (keys, enabled) in [("enabled_tag_keys", true), ("disabled_tag_keys", false)] {
         for key in list(keys) {
             let keys = table("reporting_enabledtagkeys");
-            sql += &format!("INSERT INTO {keys} (key, enabled, provider_type) VALUES ({}, {enabled}, 'OCP');", text(&key));
+            sql +=
+                &format!("INSERT INTO {keys} (key, enabled, provider_type) VALUES ({}, {enabled}, 'OCP');", text(&key));
         }
     }
     // A key of another provider must not count.

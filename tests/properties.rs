@@ -105,13 +105,13 @@ fn totals_in(usage: &Usage) -> BTreeMap<i64, [(f64, f64); 8]> {
     let mut totals: BTreeMap<i64, [(f64, f64); 8]> = BTreeMap::new();
     for row in usage.pods.iter().filter(|row| row.node.as_deref().is_some_and(|node| !node.is_empty())) {
         let day = totals.entry((row.milliseconds - FIRST_DAY_MILLISECONDS) / MILLISECONDS_PER_DAY).or_default();
-        for position in 0..8 {
+        for (position, total) in day.iter_mut().enumerate() {
             // Effective usage falls back to the greater of usage and request, hour by hour.
             let fallback = || row.usage[position - 2].into_iter().chain(row.usage[position - 1]).reduce(f64::max);
             let is_effective = position % 4 == 2;
             let value = row.usage[position].or_else(|| if is_effective { fallback() } else { None }).unwrap_or(0.0);
-            day[position].0 += value;
-            day[position].1 += value.abs();
+            total.0 += value;
+            total.1 += value.abs();
         }
     }
     totals

@@ -113,8 +113,13 @@ pub struct CompiledScan {
 impl CompiledScan {
     /// Compiles a declaration.
     pub fn new(scan: &Scan) -> Self {
-        let mut compiled =
-            Self { name: scan.name, columns: scan.columns(), ids: Vec::new(), kernels: Vec::new(), after: scan.after() };
+        let mut compiled = Self {
+            name: scan.name,
+            columns: scan.columns(),
+            ids: Vec::new(),
+            kernels: Vec::new(),
+            after: scan.after(),
+        };
         for kernel in &scan.kernels {
             let kernel = match kernel {
                 Kernel::Grouped(grouped) => compiled.grouped(grouped),

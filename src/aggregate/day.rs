@@ -153,7 +153,8 @@ impl DayState {
             CompiledKernel::Members { pair, .. } => Some(pair.map(|id| waiting.ids[id].name)),
             _ => None,
         });
-        let (Some(wanted), Some(CompiledKernel::Grouped { keys, .. })) = (wanted, self.scans[scan_index].kernels.first())
+        let (Some(wanted), Some(CompiledKernel::Grouped { keys, .. })) =
+            (wanted, self.scans[scan_index].kernels.first())
         else {
             return;
         };

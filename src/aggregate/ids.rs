@@ -189,9 +189,7 @@ impl Translation {
     fn resolve(&mut self, day: &DayState, text: &str) -> Result<u32, Refusal> {
         match self.column.source {
             IdSource::Names => Ok(day.names(self.column.name).lock().add(text).0),
-            IdSource::KnownNames => {
-                Ok(day.names(self.column.name).lock().find(text).map_or(NameId::NULL.0, |id| id.0))
-            }
+            IdSource::KnownNames => Ok(day.names(self.column.name).lock().find(text).map_or(NameId::NULL.0, |id| id.0)),
             IdSource::Equals(constant) => Ok(u32::from(text == constant)),
             IdSource::HasEntry(key, value) => Ok(u32::from(has_entry(text, key, value))),
             IdSource::Labels => {

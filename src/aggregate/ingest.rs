@@ -170,13 +170,7 @@ impl<'a> DayIngest<'a> {
         Self { state, scan, translations, ids, groups: Vec::new(), row_count: 0 }
     }
 
-    fn add(
-        &mut self,
-        chunk: &Chunk<'_>,
-        worker: usize,
-        batch: &Batch,
-        rows: Range<usize>,
-    ) -> Result<(), IngestError> {
+    fn add(&mut self, chunk: &Chunk<'_>, worker: usize, batch: &Batch, rows: Range<usize>) -> Result<(), IngestError> {
         self.row_count += rows.len() as u64;
         for (translation, ids) in self.translations.iter_mut().zip(&mut self.ids) {
             let column = translation.column();

@@ -2,8 +2,8 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
@@ -78,9 +78,7 @@ impl Times {
             }
             DataType::Timestamp(TimeUnit::Second, _) => (values_of::<TimestampSecondType>(array), 1),
             DataType::Timestamp(TimeUnit::Millisecond, _) => (values_of::<TimestampMillisecondType>(array), 1_000),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                (values_of::<TimestampMicrosecondType>(array), 1_000_000)
-            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => (values_of::<TimestampMicrosecondType>(array), 1_000_000),
             DataType::Timestamp(TimeUnit::Nanosecond, _) => {
                 (values_of::<TimestampNanosecondType>(array), 1_000_000_000)
             }

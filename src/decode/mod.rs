@@ -125,8 +125,7 @@ impl<'a> Batches<'a> {
         let refuse = |source: parquet::errors::ParquetError| parquet_error(&row_group, source);
         let options = ArrowReaderOptions::new().with_schema(Arc::clone(&row_group.projection.schema));
         let metadata = ArrowReaderMetadata::try_new(Arc::clone(&row_group.metadata), options).map_err(refuse)?;
-        let mask =
-            ProjectionMask::leaves(metadata.parquet_schema(), row_group.projection.leaves.iter().copied());
+        let mask = ProjectionMask::leaves(metadata.parquet_schema(), row_group.projection.leaves.iter().copied());
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
             .with_projection(mask)
             .with_row_groups(vec![row_group.row_group])
@@ -197,10 +196,7 @@ impl Iterator for Batches<'_> {
     }
 }
 
-fn parquet_error(
-    row_group: &RowGroup<'_>,
-    source: impl std::error::Error + Send + Sync + 'static,
-) -> DecodeError {
+fn parquet_error(row_group: &RowGroup<'_>, source: impl std::error::Error + Send + Sync + 'static) -> DecodeError {
     DecodeError::Parquet {
         object: row_group.object.to_owned(),
         row_group: row_group.row_group,

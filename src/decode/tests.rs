@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Date32Array, Int64Array, NullArray, TimestampMicrosecondArray, TimestampNanosecondArray};
+use arrow_array::{
+    Array, ArrayRef, Date32Array, Int64Array, NullArray, TimestampMicrosecondArray, TimestampNanosecondArray,
+};
 
 use super::*;
 use crate::schema::source::ColumnType;

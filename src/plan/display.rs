@@ -41,7 +41,11 @@ fn render(plan: &Plan, workers: usize, memory_budget: Bytes, out: &mut String) -
     for (column, objects) in &plan.absent_columns {
         writeln!(out, "column {column} is absent in {objects} objects and reads as null there")?;
     }
-    writeln!(out, "estimated peak memory: at least {} ({workers} workers, budget {memory_budget})", floor(plan, workers))?;
+    writeln!(
+        out,
+        "estimated peak memory: at least {} ({workers} workers, budget {memory_budget})",
+        floor(plan, workers)
+    )?;
     for bad in &plan.bad_objects {
         let days: Vec<String> = bad.days.iter().map(ToString::to_string).collect();
         writeln!(out, "unusable, gives up {}: {}", days.join(", "), bad.failure.full_text())?;

@@ -93,11 +93,7 @@ impl Plan {
 ///
 /// Footers that could not be read give up the days that the object may belong to: the day of its name, as long as every
 /// readable object with such a name keeps to the day in it; otherwise every day of the window.
-pub fn plan(
-    window: Window,
-    scans: &[Scan],
-    footers: &[(Arc<ObjectInfo>, Result<Footer, FooterError>)],
-) -> Plan {
+pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<Footer, FooterError>)]) -> Plan {
     let mut plan = Plan {
         window,
         days: Vec::new(),
@@ -174,8 +170,7 @@ fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>) {
 }
 
 fn day_plan(day: UsageDay, chunks: &[ChunkPlan]) -> DayPlan {
-    let mut plan =
-        DayPlan { day, chunk_count: 0, objects: Vec::new(), row_count: 0, stored_bytes: Bytes(0) };
+    let mut plan = DayPlan { day, chunk_count: 0, objects: Vec::new(), row_count: 0, stored_bytes: Bytes(0) };
     let mut objects: BTreeMap<&str, &Arc<ObjectInfo>> = BTreeMap::new();
     for chunk in chunks.iter().filter(|chunk| chunk.days.contains(&day)) {
         plan.chunk_count += 1;

@@ -100,8 +100,9 @@ pub fn project(
                 expected: expected(column.column_type),
             });
         }
-        let column_leaves: Vec<usize> =
-            (0..parquet_schema.num_columns()).filter(|leaf| parquet_schema.get_column_root_idx(*leaf) == root).collect();
+        let column_leaves: Vec<usize> = (0..parquet_schema.num_columns())
+            .filter(|leaf| parquet_schema.get_column_root_idx(*leaf) == root)
+            .collect();
         if is_text(found) && column_leaves.len() == 1 {
             let chunk = metadata.row_group(row_group).column(column_leaves[0]);
             fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(text_type(chunk)));
@@ -118,9 +119,9 @@ pub fn project(
 /// the plain values into a dictionary.
 fn text_type(chunk: &ColumnChunkMetaData) -> DataType {
     let has_only_dictionary_pages = chunk.dictionary_page_offset().is_some()
-        && chunk.page_encoding_stats_mask().is_none_or(|mask| {
-            mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY)
-        });
+        && chunk
+            .page_encoding_stats_mask()
+            .is_none_or(|mask| mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY));
     if has_only_dictionary_pages {
         DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
     } else {

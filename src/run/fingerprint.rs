@@ -28,7 +28,10 @@ pub fn fingerprint(config: &Config, reference: &ReferenceData, day: &DayPlan) ->
     );
     hash.list(
         "roles",
-        reference.node_roles.iter().map(|r| vec![r.node.clone(), format!("{:?}", r.resource_id), format!("{:?}", r.role)]),
+        reference
+            .node_roles
+            .iter()
+            .map(|r| vec![r.node.clone(), format!("{:?}", r.resource_id), format!("{:?}", r.role)]),
     );
     hash.list(
         "objects",

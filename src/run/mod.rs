@@ -64,8 +64,7 @@ impl Resources {
     fn new(config: &Config) -> Result<Self, Failure> {
         let limits = limits::limits(Path::new(CGROUP_ROOT));
         let workers = config.performance.max_workers.unwrap_or_else(|| limits::default_workers(limits.cpus));
-        let budget =
-            config.performance.memory_budget.unwrap_or_else(|| limits::default_memory_budget(limits.memory));
+        let budget = config.performance.memory_budget.unwrap_or_else(|| limits::default_memory_budget(limits.memory));
         info!(workers, %budget, memory = %limits.memory, memory_source = limits.memory_source, "limits");
         // Chunks come and go, state grows: each gets its half.
         let half = Bytes(budget.0 / 2);
@@ -125,8 +124,7 @@ async fn run_windows(context: &Context<'_>, windows: &[Window], report: &mut Run
     };
     for window in windows {
         info!(%window, semantics = %context.config.semantics, "window begins");
-        let outcome =
-            window::run_window(context, *window, async |reference| Ok(sinks.of(reference))).await;
+        let outcome = window::run_window(context, *window, async |reference| Ok(sinks.of(reference))).await;
         let stopped = match outcome {
             Ok(outcome) => report::add_window(report, context.config, outcome),
             Err(failure) => {

@@ -117,10 +117,7 @@ pub fn end(report: &mut RunReport) {
     let failed = report.days.iter().filter(|day| day.error.is_some()).count();
     if report.error.is_none() && failed > 0 {
         report.exit_code = ErrorKind::SomeDaysFailed.exit_code();
-        report.error = Some(format!(
-            "{failed} of {} days failed; {}",
-            report.days.len(),
-            ErrorKind::SomeDaysFailed.fix()
-        ));
+        report.error =
+            Some(format!("{failed} of {} days failed; {}", report.days.len(), ErrorKind::SomeDaysFailed.fix()));
     }
 }

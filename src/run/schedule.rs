@@ -212,11 +212,7 @@ impl<'a> Schedule<'a> {
 
     /// Closes the books.
     pub fn end(self) -> End {
-        End {
-            failed_days: self.failed,
-            stopped_by: self.stopped_by,
-            peak_state_bytes: Bytes(self.peak_state_bytes),
-        }
+        End { failed_days: self.failed, stopped_by: self.stopped_by, peak_state_bytes: Bytes(self.peak_state_bytes) }
     }
 
     /// Too many days, or too much state: a new day has to wait, as long as some open day ends without it.

@@ -86,7 +86,8 @@ pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedW
     let objects: Vec<Arc<ObjectInfo>> = listing.objects.iter().filter(in_use).cloned().collect();
     if objects.is_empty() && !context.options.allow_empty {
         let prefix = discover::prefix(&config.org_id, config.source.uuid, tables[0], month);
-        let message = format!("window {window}: no objects in {}, looked under `{prefix}` and its like", context.store.place());
+        let message =
+            format!("window {window}: no objects in {}, looked under `{prefix}` and its like", context.store.place());
         return Err(Failure::new(ErrorKind::NoObjects, message));
     }
     let started = Instant::now();
@@ -134,8 +135,7 @@ pub async fn run_window(
 ) -> Result<WindowOutcome, Failure> {
     context.progress.stage("list and read footers");
     let (prepared, [discover_seconds, footers_seconds]) = prepare(context, window).await?;
-    let mut stage_seconds =
-        BTreeMap::from([("1 discover", discover_seconds), ("2 footers and plan", footers_seconds)]);
+    let mut stage_seconds = BTreeMap::from([("1 discover", discover_seconds), ("2 footers and plan", footers_seconds)]);
     context.progress.stage("reference data");
     let started = Instant::now();
     let mut reference = reference::load(context.config, window, context.run_id).await?;
@@ -196,8 +196,7 @@ async fn derive_roles(
     window: Window,
 ) -> Result<Vec<NodeRole>, Failure> {
     let month = window.month();
-    let scans =
-        node_roles::scans(context.config.semantics, |report| has_raw(&prepared.listing, report, month));
+    let scans = node_roles::scans(context.config.semantics, |report| has_raw(&prepared.listing, report, month));
     let role_plan = plan(window, &scans, &prepared.footers);
     if let Some(bad) = role_plan.bad_objects.first() {
         return Err(Failure::new(
@@ -251,8 +250,7 @@ fn close_day<'a>(
         };
         let (columns, label_rows, label_stats) = context.pool.run(|| format!("day {number}"), finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
-        let rows =
-            DayRows { day: number, batches: columns.batches, input_row_count, fingerprint, sums: columns.sums };
+        let rows = DayRows { day: number, batches: columns.batches, input_row_count, fingerprint, sums: columns.sums };
         let row_count = rows.row_count();
         let started = Instant::now();
         let written = sink.replace(rows).await?;

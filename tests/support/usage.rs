@@ -40,7 +40,7 @@ impl Random {
 
     /// A number below a bound.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        usize::try_from(self.next() % bound as u64).expect("below a usize")
     }
 
     /// One of some values.
@@ -60,7 +60,10 @@ impl Random {
             0 => None,
             1 => Some(0.0),
             // Fractions that no double holds exactly, over many orders of magnitude.
-            _ => Some(self.below(1_000_000) as f64 / 7.0 * 10_f64.powi(self.below(9) as i32 - 3)),
+            _ => {
+                let magnitude = self.pick(&[1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5]);
+                Some(self.below(1_000_000) as f64 / 7.0 * magnitude)
+            }
         }
     }
 }

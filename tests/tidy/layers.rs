@@ -34,7 +34,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("aggregate", &["decode", "plan", "rollups", "labels", "schema", "runtime"]),
     ("merge", &["aggregate", "rollups", "labels", "schema", "runtime"]),
     ("enrich", &["merge", "rollups", "labels", "schema"]),
-    ("sink", &["schema", "postgres", "ledger", "config", "runtime", "telemetry"]),
+    // the text of a decimal is the rounding stage's
+    ("sink", &["enrich", "schema", "postgres", "ledger", "config", "runtime", "telemetry"]),
     // --- the other commands, each a small pipeline of its own
     ("generate", &["schema", "store", "runtime"]),
     ("convert", &["schema", "store", "runtime", "config"]),

@@ -32,10 +32,7 @@ pub fn scans(semantics: Semantics, has_raw: impl Fn(ReportType) -> bool) -> Vec<
             name: LABELLED,
             table: table(ReportType::NodeLabels),
             kernels: distinct(
-                vec![
-                    Key::Value(&report::NODE),
-                    Key::HasEntry(&report::NODE_LABELS, INFRA_ENTRY.0, INFRA_ENTRY.1),
-                ],
+                vec![Key::Value(&report::NODE), Key::HasEntry(&report::NODE_LABELS, INFRA_ENTRY.0, INFRA_ENTRY.1)],
                 vec![],
             ),
         },

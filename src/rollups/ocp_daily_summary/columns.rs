@@ -4,9 +4,7 @@
 
 use super::rows::{RowKind, SummaryRow};
 use crate::rollups::tables::NameId;
-use crate::schema::source::{
-    Column, NODE, PERSISTENTVOLUME, PERSISTENTVOLUMECLAIM, RESOURCE_ID, STORAGECLASS,
-};
+use crate::schema::source::{Column, NODE, PERSISTENTVOLUME, PERSISTENTVOLUMECLAIM, RESOURCE_ID, STORAGECLASS};
 
 /// Where the value of a column comes from.
 #[derive(Clone, Copy)]

@@ -78,7 +78,9 @@ pub fn check_nodes(tables: &DayTables<'_>, rows: &[SummaryRow]) -> Result<(), Fi
         for resource in 0..2 {
             for offset in 0..=EFFECTIVE {
                 let position = resource * POD_SUMS / 2 + offset;
-                let (Some(capacity), Some(rest)) = (row.node_capacity[1 + 2 * resource], row.pod[position]) else { continue };
+                let (Some(capacity), Some(rest)) = (row.node_capacity[1 + 2 * resource], row.pod[position]) else {
+                    continue;
+                };
                 let (mut sum, absolute) = sums[position];
                 sum.add(rest);
                 if differ(capacity, sum.value(), absolute + capacity.abs() + rest.abs()) {

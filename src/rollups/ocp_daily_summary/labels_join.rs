@@ -44,13 +44,7 @@ impl<'a> LabelJoin<'a> {
     }
 
     /// Node ⊕ namespace ⊕ own ⊕ claim, later ones overriding; null if `own` or `claim` is null.
-    pub fn merge(
-        &mut self,
-        node: LabelSetId,
-        namespace: LabelSetId,
-        own: LabelSetId,
-        claim: LabelSetId,
-    ) -> LabelSetId {
+    pub fn merge(&mut self, node: LabelSetId, namespace: LabelSetId, own: LabelSetId, claim: LabelSetId) -> LabelSetId {
         if own == LabelSetId::NULL || claim == LabelSetId::NULL {
             return LabelSetId::NULL;
         }

@@ -59,9 +59,8 @@ pub fn pod_rows(tables: &DayTables<'_>, joins: &mut Joins<'_, '_>) -> Result<Vec
                     *total = max_of(*total, *value);
                 }
                 let resource_id = table.text_maxima_of(group)[0];
-                let is_greater = usage
-                    .resource_id
-                    .is_none_or(|known| resource_ids.text(resource_id) > resource_ids.text(known));
+                let is_greater =
+                    usage.resource_id.is_none_or(|known| resource_ids.text(resource_id) > resource_ids.text(known));
                 if is_greater {
                     usage.resource_id = Some(resource_id);
                 }

@@ -181,17 +181,12 @@ impl_failure!(FinishError);
 /// Shape: one row per Pod, unallocated and Storage group; sorted, the same for any order of input.
 /// Units: hours, GiB, GiB-hours and GiB-months, as double precision; rounding to decimals comes later.
 /// Errors: see `FinishError`; nothing of the day is used then.
-pub fn finish(
-    tables: &DayTables<'_>,
-    reference: &ReferenceData,
-    semantics: Semantics,
-) -> Result<Finish, FinishError> {
+pub fn finish(tables: &DayTables<'_>, reference: &ReferenceData, semantics: Semantics) -> Result<Finish, FinishError> {
     let arithmetic = Arithmetic { range_is_checked: semantics.underflow_is_error() };
     let hourly = tables.capacity(CAPACITIES).or_else(|| tables.capacity(PODS));
     let capacities = Capacities::new(hourly, semantics.missing_capacity_is_zero(), arithmetic)
         .map_err(|source| FinishError::out_of_range(tables, NameId::NULL, NameId::NULL, source))?;
-    let mut labels =
-        LabelJoin::new(tables.label_sets(NODE_LABELS), tables.label_sets(NAMESPACE_LABELS), tables.labels);
+    let mut labels = LabelJoin::new(tables.label_sets(NODE_LABELS), tables.label_sets(NAMESPACE_LABELS), tables.labels);
     let namespaces = tables.names(report::NAMESPACE.name);
     let mut categories = Categories::new(&reference.cost_categories, semantics.like_has_escape(), namespaces)
         .map_err(|source| FinishError::Pattern { day: tables.day, source })?;
@@ -206,8 +201,7 @@ pub fn finish(
             joins_multiply: semantics.joins_multiply(),
         },
     )?;
-    let unallocated =
-        unallocated_rows(tables, &rows, &reference.node_roles, &categories, semantics.joins_multiply());
+    let unallocated = unallocated_rows(tables, &rows, &reference.node_roles, &categories, semantics.joins_multiply());
     rows.extend(unallocated);
     if semantics.conserves() {
         conservation::check_totals(tables, &rows)?;

@@ -180,9 +180,8 @@ fn row(
     let divisor = divisor(node_count, joins.semantics, has_numerator, tables, volume.volume)?;
     let arithmetic = joins.arithmetic;
     let month_seconds = 24.0 * SECONDS_PER_HOUR * f64::from(tables.day.month().day_count());
-    let months = |byte_seconds: f64| {
-        arithmetic.product(arithmetic.quotient(byte_seconds, month_seconds)?, GIBIBYTES_PER_BYTE)
-    };
+    let months =
+        |byte_seconds: f64| arithmetic.product(arithmetic.quotient(byte_seconds, month_seconds)?, GIBIBYTES_PER_BYTE);
     let shared = |byte_seconds: Option<f64>| match (byte_seconds, divisor) {
         (Some(value), Some(divisor)) => months(arithmetic.quotient(value, divisor)?).map(Some),
         _ => Ok(None),
@@ -191,8 +190,7 @@ fn row(
         let bytes = usage.capacity_bytes.map(|bytes| arithmetic.product(bytes, GIBIBYTES_PER_BYTE)).transpose()?;
         Ok([bytes, capacity.map(months).transpose()?, shared(request)?, shared(used)?])
     };
-    let numbers =
-        convert().map_err(|source| FinishError::out_of_range(tables, volume.namespace, node, source))?;
+    let numbers = convert().map_err(|source| FinishError::out_of_range(tables, volume.namespace, node, source))?;
     Ok(SummaryRow {
         namespace: volume.namespace,
         node,

@@ -112,7 +112,9 @@ impl<'a> RoleIndex<'a> {
     fn new(all: &'a [NodeRole]) -> Self {
         let mut roles: HashMap<(&str, &str), &str> = HashMap::new();
         for entry in all {
-            let (Some(resource_id), Some(role)) = (entry.resource_id.as_deref(), entry.role.as_deref()) else { continue };
+            let (Some(resource_id), Some(role)) = (entry.resource_id.as_deref(), entry.role.as_deref()) else {
+                continue;
+            };
             let known = roles.entry((&entry.node, resource_id)).or_insert(role);
             *known = (*known).max(role);
         }

@@ -1,0 +1,111 @@
+//! A real PostgreSQL for tests: the server named by `GRISTMILL_TEST_POSTGRES` (`host=… port=… user=… password=…`,
+//! a role that may create databases and roles), else a throwaway one that ends with this process.
+
+// Each test binary uses a part of this file.
+#![allow(dead_code)]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use gristmill::config::{Postgres, Replace, SslMode};
+use secrecy::SecretString;
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+/// The server all tests of this process share.
+pub struct Server {
+    settings: HashMap<String, String>,
+    /// Its standard input closes when this process ends, however it ends; then the script stops the server.
+    _script: Option<Child>,
+}
+
+impl Server {
+    fn setting(&self, name: &str) -> &str {
+        self.settings.get(name).unwrap_or_else(|| panic!("the test server's settings lack `{name}`"))
+    }
+
+    /// The authority that signed the server's certificate for `localhost`, if the server has TLS.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        self.settings.get("ca_file").map(PathBuf::from)
+    }
+}
+
+/// Starts the server on first use. Panics if it cannot: a test that needs PostgreSQL never passes without one.
+pub fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| match std::env::var("GRISTMILL_TEST_POSTGRES") {
+        Ok(text) => Server { settings: parse(&text), _script: None },
+        Err(_) => start(),
+    })
+}
+
+/// A fresh, empty database on the server; the schema `tenant` does not exist yet.
+pub async fn database() -> Postgres {
+    let server = server();
+    let database = format!("t_{}", Uuid::new_v4().simple());
+    let mut config = Postgres {
+        host: server.setting("host").to_owned(),
+        port: server.setting("port").parse().expect("a port"),
+        database: server.settings.get("database").map_or("postgres", String::as_str).to_owned(),
+        user: server.setting("user").to_owned(),
+        password: server.settings.get("password").map(|password| SecretString::from(password.clone())),
+        schema: "tenant".to_owned(),
+        table: "reporting_ocpusagelineitem_daily_summary".to_owned(),
+        replace: Replace::Own,
+        ssl_mode: SslMode::Disable,
+        ca_file: None,
+        connections: 2,
+        connect_timeout_seconds: 10,
+        statement_timeout_seconds: 60,
+        lock_timeout_seconds: 10,
+        reference_locks: false,
+    };
+    let client = client(&config).await;
+    client.batch_execute(&format!("CREATE DATABASE {database}")).await.expect("a database for the test");
+    config.database = database;
+    config
+}
+
+/// A plain connection to look at what happened.
+pub async fn client(config: &Postgres) -> Client {
+    use secrecy::ExposeSecret;
+    let mut options = tokio_postgres::Config::new();
+    options.host(&config.host).port(config.port).user(&config.user).dbname(&config.database);
+    if let Some(password) = &config.password {
+        options.password(password.expose_secret());
+    }
+    let (client, connection) = options.connect(NoTls).await.expect("a connection to the test server");
+    tokio::spawn(async move {
+        // Tests terminate backends on purpose; the client sees the error where it matters.
+        let _ = connection.await;
+    });
+    client
+}
+
+fn start() -> Server {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/throwaway_postgres.sh");
+    let mut child = Command::new(&script)
+        .arg("serve")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} does not start: {error}", script.display()));
+    let output = child.stdout.take().expect("standard output is piped");
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line).expect("the script's first line");
+    let Some(settings) = line.strip_prefix("ready ") else {
+        panic!("PostgreSQL did not start (its message is above); install it or set GRISTMILL_TEST_POSTGRES");
+    };
+    Server { settings: parse(settings), _script: Some(child) }
+}
+
+fn parse(text: &str) -> HashMap<String, String> {
+    text.split_whitespace()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
