@@ -24,7 +24,7 @@ pub struct Server {
 
 impl Server {
     fn setting(&self, name: &str) -> &str {
-        self.settings.get(name).unwrap_or_else(|| panic!("the test server's settings lack `{name}`"))
+        self.settings.get(name).expect("GRISTMILL_TEST_POSTGRES has host=, port= and user=")
     }
 
     /// The authority that signed the server's certificate for `localhost`, if the server has TLS.
@@ -93,13 +93,13 @@ fn start() -> Server {
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .unwrap_or_else(|error| panic!("{} does not start: {error}", script.display()));
+        .expect("scripts/throwaway_postgres.sh starts");
     let output = child.stdout.take().expect("standard output is piped");
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line).expect("the script's first line");
-    let Some(settings) = line.strip_prefix("ready ") else {
-        panic!("PostgreSQL did not start (its message is above); install it or set GRISTMILL_TEST_POSTGRES");
-    };
+    let settings = line
+        .strip_prefix("ready ")
+        .expect("PostgreSQL starts (the script's message is above); install it or set GRISTMILL_TEST_POSTGRES");
     Server { settings: parse(settings), _script: Some(child) }
 }
 
