@@ -91,7 +91,7 @@ const OBJECTS: &str = "SELECT coalesce(string_agg(n.nspname || '.' || c.relname 
      WHERE n.nspname NOT LIKE 'pg%' AND n.nspname NOT IN ('information_schema', 'gristmill')";
 
 async fn objects(client: &tokio_postgres::Client) -> String {
-    client.query_one(OBJECTS, &[]).await.unwrap().get(0)
+    client.query_one(OBJECTS, &[]).await.expect("the list of objects").get(0)
 }
 
 #[tokio::test]
