@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use case::{Case, Expected, PROFILES};
 use csv::Row;
 use gristmill::config::{Config, Postgres};
-use gristmill::postgres::init::{InitOptions, init_db};
+use gristmill::init_db::{InitOptions, init_db};
 use gristmill::rollups::semantics::Semantics;
 use gristmill::run::{RunOptions, run};
 use gristmill::schema::target::OCP_DAILY_SUMMARY;

@@ -7,8 +7,8 @@ use gristmill::config::{
     Reference, ReferenceFrom, Replace, Source, Storage, Target,
 };
 use gristmill::error::ErrorKind;
-use gristmill::postgres::preflight::preflight;
 use gristmill::rollups::semantics::Semantics;
+use gristmill::run::preflight::preflight;
 use gristmill::sink::Sink;
 use gristmill::time::Window;
 use secrecy::SecretString;
