@@ -152,6 +152,13 @@ impl Translation {
         rows: Range<usize>,
         ids: &mut Vec<u32>,
     ) -> Result<(), RefusedRow> {
+        if self.column.source == IdSource::KnownNames {
+            // Most names are unknown and look-ups add nothing: remembering them would cost more than looking again.
+            let names = day.names(self.column.name).lock();
+            let known = |row: usize| views.is_valid(row).then(|| names.find(views.value(row))).flatten();
+            ids.extend(rows.map(|row| known(row).unwrap_or(NameId::NULL).0));
+            return Ok(());
+        }
         let null_id = self.null_id(day);
         self.stats.text_rows += rows.len() as u64;
         for row in rows {

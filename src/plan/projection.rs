@@ -6,6 +6,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::basic::Encoding;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::statistics::Statistics;
 
 use crate::error::ErrorKind;
 use crate::impl_failure;
@@ -92,7 +93,15 @@ pub fn project(
             continue;
         };
         let found = fields[root].data_type();
+        let column_leaves: Vec<usize> = (0..parquet_schema.num_columns())
+            .filter(|leaf| parquet_schema.get_column_root_idx(*leaf) == root)
+            .collect();
         if !is_usable(column.column_type, found) {
+            // Writers give a column without any value whatever type they like (contract, section 1.5).
+            if column_leaves.iter().all(|leaf| is_all_null(metadata, row_group, *leaf)) {
+                roots.push(None);
+                continue;
+            }
             return Err(ProjectionError::Unusable {
                 object: object.to_owned(),
                 column: column.name,
@@ -100,12 +109,10 @@ pub fn project(
                 expected: expected(column.column_type),
             });
         }
-        let column_leaves: Vec<usize> = (0..parquet_schema.num_columns())
-            .filter(|leaf| parquet_schema.get_column_root_idx(*leaf) == root)
-            .collect();
         if is_text(found) && column_leaves.len() == 1 {
             let chunk = metadata.row_group(row_group).column(column_leaves[0]);
-            fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(text_type(chunk)));
+            let data_type = text_type(chunk, *found == DataType::Binary);
+            fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(data_type));
         }
         leaves.extend(column_leaves);
         roots.push(Some(root));
@@ -115,17 +122,25 @@ pub fn project(
     Ok(Projection { roots, leaves, schema: Arc::new(Schema::new(fields)) })
 }
 
+fn is_all_null(metadata: &ParquetMetaData, row_group: usize, leaf: usize) -> bool {
+    let row_group = metadata.row_group(row_group);
+    let null_count = row_group.column(leaf).statistics().and_then(Statistics::null_count_opt);
+    null_count.is_some_and(|nulls| i64::try_from(nulls).is_ok_and(|nulls| nulls == row_group.num_rows()))
+}
+
 /// A dictionary is kept where all data pages have one; where it overflowed into plain pages, views cost less than hashing
-/// the plain values into a dictionary.
-fn text_type(chunk: &ColumnChunkMetaData) -> DataType {
+/// the plain values into a dictionary. Bytes that the file does not call text stay bytes until they are known to be UTF-8:
+/// the reader would not check them.
+fn text_type(chunk: &ColumnChunkMetaData, is_binary: bool) -> DataType {
     let has_only_dictionary_pages = chunk.dictionary_page_offset().is_some()
         && chunk
             .page_encoding_stats_mask()
             .is_none_or(|mask| mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY));
-    if has_only_dictionary_pages {
-        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-    } else {
-        DataType::Utf8View
+    match (has_only_dictionary_pages, is_binary) {
+        (true, false) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+        (true, true) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Binary)),
+        (false, false) => DataType::Utf8View,
+        (false, true) => DataType::BinaryView,
     }
 }
 
