@@ -143,14 +143,22 @@ impl BatchColumn {
     }
 }
 
+/// Bytes count as text if they are UTF-8; the check shares their buffers, so a dictionary keeps its address.
 fn text(array: &ArrayRef) -> Option<TextColumn> {
     match array.data_type() {
         DataType::Dictionary(_, _) => {
             let dictionary = array.as_dictionary_opt::<Int32Type>()?;
-            let values = dictionary.values().as_string_opt::<i32>()?.clone();
+            let values = match dictionary.values().as_binary_opt::<i32>() {
+                Some(bytes) => StringArray::try_from_binary(bytes.clone()).ok()?,
+                None => dictionary.values().as_string_opt::<i32>()?.clone(),
+            };
             Some(TextColumn::Dictionary { codes: dictionary.keys().clone(), values })
         }
         DataType::Utf8View => array.as_string_view_opt().cloned().map(TextColumn::Views),
+        DataType::BinaryView => {
+            let bytes = array.as_binary_view_opt()?.clone();
+            bytes.to_string_view().ok().map(TextColumn::Views)
+        }
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -147,7 +148,7 @@ impl<'a> Batches<'a> {
             object: self.row_group.object.to_owned(),
             row_group: self.row_group.row_group,
             column: self.row_group.columns[position].name,
-            found: array(position).map_or_else(String::new, |array| array.data_type().to_string()),
+            found: array(position).map_or_else(String::new, |array| what_it_is(array.data_type())),
         };
         let times = Times::new(array(0), decoded.num_rows()).ok_or_else(|| unusable(0))?;
         let mut columns = vec![BatchColumn::Absent];
@@ -194,6 +195,15 @@ impl Iterator for Batches<'_> {
             }
         }
     }
+}
+
+/// A type as messages name it. Bytes would do if they were UTF-8.
+fn what_it_is(data_type: &DataType) -> String {
+    let is_bytes = match data_type {
+        DataType::Dictionary(_, values) => **values == DataType::Binary,
+        other => *other == DataType::BinaryView,
+    };
+    if is_bytes { "bytes that are not all UTF-8".to_owned() } else { data_type.to_string() }
 }
 
 fn parquet_error(row_group: &RowGroup<'_>, source: impl std::error::Error + Send + Sync + 'static) -> DecodeError {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, Date32Array, Int64Array, NullArray, TimestampMicrosecondArray, TimestampNanosecondArray,
+    Array, ArrayRef, BinaryArray, BinaryViewArray, Date32Array, DictionaryArray, Int32Array, Int64Array, NullArray,
+    TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 
 use super::*;
@@ -56,4 +57,17 @@ fn integers_widen_and_text_is_no_number() {
     assert_eq!(numbers.null_count(), 1);
     let text: ArrayRef = Arc::new(arrow_array::StringViewArray::from(vec!["4"]));
     assert!(BatchColumn::new(ColumnType::Number, Some(&text)).is_none());
+}
+
+#[test]
+fn bytes_are_text_if_they_are_utf8() {
+    let dictionary = |bytes: Vec<&[u8]>| -> ArrayRef {
+        Arc::new(DictionaryArray::new(Int32Array::from(vec![0]), Arc::new(BinaryArray::from(bytes))))
+    };
+    let views = |bytes: Vec<&[u8]>| -> ArrayRef { Arc::new(BinaryViewArray::from(bytes)) };
+    let is_text = |array: &ArrayRef| BatchColumn::new(ColumnType::Labels, Some(array)).is_some();
+    assert!(is_text(&dictionary(vec![b"{}", "\u{e9}".as_bytes()])));
+    assert!(is_text(&views(vec!["\u{e9}".as_bytes()])));
+    assert!(!is_text(&dictionary(vec![b"{}", b"\xff"])));
+    assert!(!is_text(&views(vec![b"\xff"])));
 }

@@ -105,7 +105,7 @@ pub fn project(
             .collect();
         if is_text(found) && column_leaves.len() == 1 {
             let chunk = metadata.row_group(row_group).column(column_leaves[0]);
-            fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(text_type(chunk)));
+            fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(text_type(found, chunk)));
         }
         leaves.extend(column_leaves);
         roots.push(Some(root));
@@ -116,16 +116,17 @@ pub fn project(
 }
 
 /// A dictionary is kept where all data pages have one; where it overflowed into plain pages, views cost less than hashing
-/// the plain values into a dictionary.
-fn text_type(chunk: &ColumnChunkMetaData) -> DataType {
+/// the plain values into a dictionary. What the file calls bytes is read as bytes: the reader checks UTF-8 only where the
+/// file promises it.
+fn text_type(found: &DataType, chunk: &ColumnChunkMetaData) -> DataType {
     let has_only_dictionary_pages = chunk.dictionary_page_offset().is_some()
         && chunk
             .page_encoding_stats_mask()
             .is_none_or(|mask| mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY));
-    if has_only_dictionary_pages {
-        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-    } else {
-        DataType::Utf8View
+    match (has_only_dictionary_pages, found) {
+        (true, _) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(found.clone())),
+        (false, DataType::Binary) => DataType::BinaryView,
+        (false, _) => DataType::Utf8View,
     }
 }
 
