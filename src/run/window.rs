@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::fingerprint::fingerprint;
 use super::pipeline::{Outcome, Pipeline};
-use super::schedule::{CompleteDay, DayRules};
+use super::schedule::{CompleteDay, DayRules, End};
 use super::{Context, tables_of};
 use crate::aggregate::{CompiledScan, LabelColumnStats};
 use crate::config::{NodeRoles, OnTwoManifests};
@@ -136,6 +136,10 @@ pub async fn run_window(
     context.progress.stage("list and read footers");
     let (prepared, [discover_seconds, footers_seconds]) = prepare(context, window).await?;
     let mut stage_seconds = BTreeMap::from([("1 discover", discover_seconds), ("2 footers and plan", footers_seconds)]);
+    if prepared.footers.is_empty() {
+        // Only `--allow-empty` comes here, and it never takes anything away, whatever else was asked for.
+        return Ok(left_as_it_was(prepared, stage_seconds));
+    }
     context.progress.stage("reference data");
     let started = Instant::now();
     let mut reference = reference::load(context.config, window, context.run_id).await?;
@@ -160,6 +164,29 @@ pub async fn run_window(
     stage_seconds.insert("7 merge and finish", sum(|day| day.finish_seconds));
     stage_seconds.insert("8 write", sum(|day| day.write_seconds));
     Ok(WindowOutcome { outcome, plan, warnings, stage_seconds })
+}
+
+/// A window without any object: no day is touched.
+fn left_as_it_was(prepared: PreparedWindow, stage_seconds: BTreeMap<&'static str, f64>) -> WindowOutcome {
+    let day = |day: UsageDay| {
+        note(day, 0, 0, Written::LeftAsItWas);
+        let untouched = ClosedDay {
+            input_row_count: 0,
+            written: Written::LeftAsItWas,
+            label_stats: Vec::new(),
+            label_rows: LabelRowCounts::new(),
+            finish_seconds: 0.0,
+            write_seconds: 0.0,
+        };
+        (day, untouched)
+    };
+    let outcome = Outcome {
+        days: prepared.plan.window.days().map(day).collect(),
+        end: End::default(),
+        fetch_seconds: 0.0,
+        compute_seconds: 0.0,
+    };
+    WindowOutcome { outcome, plan: prepared.plan, warnings: prepared.warnings, stage_seconds }
 }
 
 fn compile(scans: &[Scan]) -> Arc<Vec<CompiledScan>> {
