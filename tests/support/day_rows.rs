@@ -32,7 +32,11 @@ pub fn batch(day: UsageDay, source: Uuid, row_count: usize, given: Vec<(&str, Ar
             None => match column.target_type {
                 TargetType::Date => Arc::new(Date32Array::from(vec![day.0; row_count])),
                 TargetType::Uuid => Arc::new(
-                    FixedSizeBinaryArray::try_from_iter(vec![source.as_bytes(); row_count].into_iter()).unwrap(),
+                    FixedSizeBinaryArray::try_from_sparse_iter_with_size(
+                        vec![Some(source.as_bytes()); row_count].into_iter(),
+                        16,
+                    )
+                    .unwrap(),
                 ),
                 TargetType::Integer => new_null_array(&DataType::Int32, row_count),
                 TargetType::Decimal => new_null_array(&DataType::Decimal128(33, 15), row_count),

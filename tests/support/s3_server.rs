@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -54,8 +54,22 @@ pub struct Counters {
     pub peak_in_flight: u64,
 }
 
+/// One read of an object, when it was asked for.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// Key.
+    pub key: String,
+    /// First byte that was asked for.
+    pub start: u64,
+    /// Size of the object.
+    pub size: u64,
+    /// When the request arrived.
+    pub at: Instant,
+}
+
 #[derive(Default)]
 struct State {
+    reads: Mutex<Vec<Read>>,
     objects: Mutex<BTreeMap<String, Stored>>,
     page_size: AtomicUsize,
     repeats_entries: AtomicBool,
@@ -152,6 +166,11 @@ impl S3Server {
     /// The bodies of the next reads end in the middle.
     pub fn cut_next(&self, reads: u64) {
         self.state.cuts_left.store(reads, Ordering::Relaxed);
+    }
+
+    /// Every read of an object so far, in order.
+    pub fn reads(&self) -> Vec<Read> {
+        self.state.reads.lock().unwrap().clone()
     }
 
     /// What happened so far.
@@ -295,6 +314,8 @@ impl S3 for Backend {
             Some(range) => range.check(size)?,
             None => 0..size,
         };
+        let read = Read { key: input.key.clone(), start: range.start, size, at: Instant::now() };
+        self.0.reads.lock().unwrap().push(read);
         let content = stored.content.slice(range.start as usize..range.end as usize);
         let content_range = input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end - 1));
         Ok(S3Response::new(GetObjectOutput {

@@ -8,14 +8,14 @@ use gristmill::postgres::connection::Connector;
 use gristmill::postgres::error::PostgresError;
 use uuid::Uuid;
 
-use crate::postgres;
+use crate::database;
 
 /// The configuration for the throwaway server, which has TLS. A server of the user's own need not: then these tests say so.
 async fn with_tls() -> (Postgres, PathBuf) {
-    let ca_file = postgres::server().ca_file().expect(
+    let ca_file = database::server().ca_file().expect(
         "GRISTMILL_TEST_POSTGRES has no ca_file=…: give a server with TLS for `localhost`, or unset it to use a throwaway one",
     );
-    (postgres::database().await, ca_file)
+    (database::database().await, ca_file)
 }
 
 /// Whether the session is encrypted, or why there is none.
