@@ -4,7 +4,7 @@
 #   scripts/throwaway_postgres.sh serve
 #
 # makes a cluster in a temporary folder, starts it on a free loopback port, prints one line
-#   ready host=127.0.0.1 port=… user=postgres password=… database=postgres ca_file=…
+#   ready host=127.0.0.1 port=… user=postgres password=… database=postgres ca_file=… socket_folder=…
 # and waits for the end of its standard input; then it stops the server and removes the folder. The same happens on
 # TERM, INT and every other way out. TLS is on; the certificate is for the name `localhost` only and signed by ca_file.
 # Nothing is durable (fsync is off): never keep anything in it.
@@ -94,7 +94,7 @@ for _ in $(seq 20); do
     for _ in $(seq 150); do
         kill -0 "$server" 2> /dev/null || break
         if answers "$port"; then
-            echo "ready host=127.0.0.1 port=$port user=postgres password=$password database=postgres ca_file=$folder/ca.pem"
+            echo "ready host=127.0.0.1 port=$port user=postgres password=$password database=postgres ca_file=$folder/ca.pem socket_folder=$folder"
             # Until the caller closes our standard input, by intent or because it died.
             while read -r _; do :; done
             exit 0

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::config::{self, Config, Resolved};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateOptions, LabelStyle, generate};
-use crate::postgres::init;
+use crate::init_db::{InitOptions, init_db as make_ready};
 use crate::run::{self, RunOptions, check};
 use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
@@ -210,8 +210,8 @@ async fn init_db(config: &Config) -> Result<Vec<String>, Failure> {
         config::ReferenceFrom::Inline { .. } => &postgres.schema,
     };
     let source = config.source.report_period_id.is_none().then_some(&config.source);
-    let options = init::InitOptions { reference_schema, months: &months, source };
-    Ok(init::init_db(postgres, &options, Uuid::new_v4()).await?)
+    let options = InitOptions { reference_schema, months: &months, source };
+    Ok(make_ready(postgres, &options, Uuid::new_v4()).await?)
 }
 
 fn config_command(arguments: &ShowConfigArguments) -> Result<u8, Failure> {

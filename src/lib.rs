@@ -17,6 +17,7 @@ pub mod error;
 pub mod fetch;
 pub mod footers;
 pub mod generate;
+pub mod init_db;
 pub mod labels;
 pub mod ledger;
 pub mod merge;

@@ -1,6 +1,6 @@
 //! Rows as (interval, key) → the maximum per interval and key, dense by key within an interval.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::grouped::Numbers;
 use crate::rollups::sum::greatest;

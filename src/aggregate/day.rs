@@ -1,6 +1,7 @@
 //! State of one open day: what all workers share, and one partial result per worker and kernel.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::capacity::CapacityPartial;
@@ -72,6 +73,8 @@ pub struct DayState {
     /// Per scan that others wait for: the pairs of ids that its rows hold, once it is complete.
     pairs: OnceLock<HashSet<(u32, u32)>>,
     stats: Mutex<Vec<(&'static str, LabelColumnStats)>>,
+    /// Per worker: bytes of its partial results when it last finished a chunk.
+    partial_bytes: Vec<AtomicUsize>,
 }
 
 impl DayState {
@@ -101,6 +104,7 @@ impl DayState {
             partials,
             pairs: OnceLock::new(),
             stats: Mutex::new(Vec::new()),
+            partial_bytes: (0..worker_count).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
 
@@ -193,12 +197,16 @@ impl DayState {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Approximate size of the day's state in bytes.
+    /// Notes how much a worker holds, at the end of a chunk.
+    pub(super) fn note_bytes(&self, worker: usize) {
+        let bytes = self.partials(worker).iter().flatten().map(KernelPartial::state_bytes).sum();
+        self.partial_bytes[worker].store(bytes, Ordering::Relaxed);
+    }
+
+    /// Approximate size of the day's state in bytes, as of the last finished chunks. Waits for no worker.
     pub fn state_bytes(&self) -> usize {
         let names: usize = self.names.iter().map(|(_, store)| store.state_bytes()).sum();
-        let partials: usize = (0..self.partials.len())
-            .map(|worker| self.partials(worker).iter().flatten().map(KernelPartial::state_bytes).sum::<usize>())
-            .sum();
+        let partials: usize = self.partial_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         names + partials + self.labels.state_bytes() + self.pairs.get().map_or(0, |pairs| pairs.len() * 16)
     }
 }

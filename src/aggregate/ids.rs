@@ -14,7 +14,7 @@ use crate::rollups::tables::NameId;
 
 /// Not looked at yet. Ids never get that far: a day with 2^32 names does not fit into memory.
 const UNRESOLVED: u32 = u32::MAX;
-/// A malformed text that is taken as `{}`; its rows are counted.
+/// A malformed text that is taken as `{}`; its rows are counted. No name or set has this id either.
 const TAKEN_AS_EMPTY: u32 = u32::MAX - 1;
 
 /// A label that is refused, and the row it was met in.
@@ -122,22 +122,25 @@ impl Translation {
             self.codes.resize(values.len(), UNRESOLVED);
         }
         let null_id = self.null_id(day);
-        let nulls = codes.nulls();
         self.stats.text_rows += rows.len() as u64;
-        for row in rows {
+        let first_row = rows.start;
+        let codes_of_rows = &codes.values()[rows];
+        let nulls = codes.nulls().filter(|nulls| nulls.null_count() > 0);
+        ids.reserve(codes_of_rows.len());
+        for (row, code) in (first_row..).zip(codes_of_rows) {
             if nulls.is_some_and(|nulls| nulls.is_null(row)) {
                 ids.push(null_id);
                 self.note_null_text();
                 continue;
             }
             // The Parquet reader has checked codes against the dictionary's length.
-            let code = codes.values()[row].unsigned_abs() as usize;
+            let code = code.unsigned_abs() as usize;
             let mut id = self.codes[code];
             if id == UNRESOLVED {
                 id = self.resolve(day, values.value(code)).map_err(|refusal| RefusedRow { row, refusal })?;
                 self.codes[code] = id;
             }
-            ids.push(self.counted(id));
+            ids.push(if id == TAKEN_AS_EMPTY { self.counted_as_empty() } else { id });
         }
         Ok(())
     }
@@ -167,7 +170,7 @@ impl Translation {
                     id
                 }
             };
-            ids.push(self.counted(id));
+            ids.push(if id == TAKEN_AS_EMPTY { self.counted_as_empty() } else { id });
         }
         Ok(())
     }
@@ -177,13 +180,10 @@ impl Translation {
         self.stats.null_rows += 1;
     }
 
-    /// Turns the mark of a malformed text into the empty set and counts the row.
-    fn counted(&mut self, id: u32) -> u32 {
-        if self.column.source == IdSource::Labels && id == TAKEN_AS_EMPTY {
-            self.stats.malformed_rows += 1;
-            return LabelSetId::EMPTY.0;
-        }
-        id
+    /// Counts a row whose malformed text is taken as the empty set.
+    fn counted_as_empty(&mut self) -> u32 {
+        self.stats.malformed_rows += 1;
+        LabelSetId::EMPTY.0
     }
 
     fn resolve(&mut self, day: &DayState, text: &str) -> Result<u32, Refusal> {
@@ -283,7 +283,7 @@ impl Translation {
             _ => {
                 let outcome = day.labels.resolve_entries(entries);
                 let id = encode(outcome).map_err(|refusal| RefusedRow { row, refusal })?;
-                self.counted(id)
+                if id == TAKEN_AS_EMPTY { self.counted_as_empty() } else { id }
             }
         };
         ids.push(id);

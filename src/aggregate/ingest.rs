@@ -118,6 +118,7 @@ pub fn ingest(
     }
     for day in days {
         counts.rows_of_days.push((day.state.day, day.row_count));
+        day.state.note_bytes(worker);
         day.end();
     }
     Ok(counts)

@@ -1,7 +1,7 @@
 //! Rows as (interval, key, label set) → the label sets of each key.
 
+use hashbrown::{HashMap, HashSet};
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
 
 use crate::labels::{LabelSetId, LabelStore};
 use crate::rollups::declaration::KeepSets;

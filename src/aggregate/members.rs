@@ -1,6 +1,6 @@
 //! Rows whose pair of names is wanted → distinct (pair, place, attribute).
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use super::names::NameIds;
 use crate::rollups::tables::NameId;

@@ -32,39 +32,40 @@ pub fn decimal(value: f64, rounding: DecimalRounding) -> Result<i128, DecimalErr
     if value == 0.0 {
         return Ok(0);
     }
-    let mut text = [0_u8; 32];
-    let (digits, exponent) = digits(value.abs(), rounding, &mut text);
+    let (digits, exponent) = digits(value.abs(), rounding);
     let magnitude = scale(digits, exponent).filter(|magnitude| *magnitude < LIMIT).ok_or(DecimalError::TooLarge)?;
     let magnitude = i128::try_from(magnitude).map_err(|_| DecimalError::TooLarge)?;
     Ok(if value < 0.0 { -magnitude } else { magnitude })
 }
 
 /// The decimal digits of a double and the exponent of the last one: value = digits · 10^exponent.
-fn digits(value: f64, rounding: DecimalRounding, text: &mut [u8; 32]) -> (u64, i32) {
-    let mut rest: &mut [u8] = text;
-    let capacity = rest.len();
-    // Both forms write at most 24 characters: 17 digits, a point, `e` and a signed exponent of three digits.
+fn digits(value: f64, rounding: DecimalRounding) -> (u64, i32) {
     match rounding {
-        DecimalRounding::Shortest => write!(rest, "{value:e}"),
-        DecimalRounding::FifteenDigits => write!(rest, "{value:.*e}", SIGNIFICANT_DIGITS - 1),
-    }
-    .expect("a double in scientific notation fits into 32 bytes");
-    let length = capacity - rest.len();
-    let (mut digits, mut places, mut exponent) = (0_u64, 0, 0);
-    let (mut after_point, mut in_exponent, mut negative_exponent) = (false, false, false);
-    for byte in &text[..length] {
-        match byte {
-            b'.' => after_point = true,
-            b'e' => in_exponent = true,
-            b'-' => negative_exponent = true,
-            digit if in_exponent => exponent = exponent * 10 + i32::from(digit - b'0'),
-            digit => {
-                digits = digits * 10 + u64::from(digit - b'0');
-                places += i32::from(after_point);
-            }
+        DecimalRounding::Shortest => parse_digits(ryu::Buffer::new().format_finite(value)),
+        DecimalRounding::FifteenDigits => {
+            // At most 15 digits, a point, `e` and a signed exponent of three digits.
+            let mut text = [0_u8; 32];
+            let mut rest: &mut [u8] = &mut text;
+            write!(rest, "{value:.*e}", SIGNIFICANT_DIGITS - 1).expect("fits into 32 bytes");
+            let length = 32 - rest.len();
+            parse_digits(std::str::from_utf8(&text[..length]).expect("numbers are ASCII"))
         }
     }
-    let exponent = if negative_exponent { -exponent } else { exponent };
+}
+
+/// Reads what the two formatters print: digits, perhaps a point, perhaps an exponent.
+fn parse_digits(text: &str) -> (u64, i32) {
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let (mut digits, mut places, mut is_after_point) = (0_u64, 0, false);
+    for byte in mantissa.bytes() {
+        if byte == b'.' {
+            is_after_point = true;
+        } else {
+            digits = digits * 10 + u64::from(byte - b'0');
+            places += i32::from(is_after_point);
+        }
+    }
+    let exponent: i32 = exponent.parse().expect("the exponent of a double is a small number");
     (digits, exponent - places)
 }
 

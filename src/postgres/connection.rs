@@ -177,6 +177,18 @@ impl Connection {
         .await
     }
 
+    /// Lifts the server's limit on statements for the rest of the transaction. A COPY is one long statement; what counts is
+    /// that it goes on, and that is watched on this side.
+    pub async fn lift_statement_timeout(&self, action: &str) -> Result<(), PostgresError> {
+        self.batch(action, "SET LOCAL statement_timeout = 0").await
+    }
+
+    /// Sets the server's limit on statements again.
+    pub async fn restore_statement_timeout(&self, action: &str) -> Result<(), PostgresError> {
+        let milliseconds = self.statement_timeout.as_millis();
+        self.batch(action, &format!("SET LOCAL statement_timeout = {milliseconds}")).await
+    }
+
     /// Commits. An error leaves open whether the transaction is there; the caller repeats the whole of it.
     pub async fn commit(&self, action: &str) -> Result<(), PostgresError> {
         self.batch(action, "COMMIT").await

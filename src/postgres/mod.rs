@@ -4,9 +4,7 @@
 pub mod connection;
 pub mod copy;
 pub mod error;
-pub mod init;
 pub mod partitions;
-pub mod preflight;
 pub mod retry;
 pub mod scope;
 pub mod shape;

@@ -53,7 +53,7 @@ pub async fn load(config: &Config, window: Window, run_id: Uuid) -> Result<Refer
     let mut data = inline_part(config);
     data.report_period_id = config.source.report_period_id;
     if let Some(plan) = Lookup::of(config) {
-        // Reading is safe to repeat, so a server that restarts does not end the run.
+        // A server that is just starting does not end the run.
         let connector = Connector::new(plan.postgres, run_id)?;
         let connection = retrying("connecting for the reference data", || connector.connect()).await?;
         plan.fill(&mut data, &connection, config, window).await?;

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use super::preflight::preflight;
 use super::{Resources, RunOptions, window};
 use crate::config::{Config, Target};
 use crate::error::Failure;
-use crate::postgres::preflight::preflight;
 use crate::telemetry::progress::Progress;
 use crate::time::Window;
 use crate::units::Bytes;

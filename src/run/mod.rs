@@ -3,6 +3,7 @@
 pub mod check;
 pub mod fingerprint;
 mod pipeline;
+pub mod preflight;
 mod report;
 mod schedule;
 mod sinks;

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow_array::RecordBatch;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -26,14 +27,14 @@ use crate::time::{BillingMonth, UsageDay};
 
 /// Rows of a day to be encoded; computation, to be run where computing belongs.
 pub struct EncodeJob {
-    rows: Arc<DayRows>,
+    batches: Vec<RecordBatch>,
     shape: Arc<TargetShape>,
 }
 
 impl EncodeJob {
-    /// Encodes the rows.
-    pub fn run(&self) -> Result<Vec<Bytes>, EncodeError> {
-        copy::encode(&self.rows.batches, &self.shape)
+    /// Encodes the rows and frees them.
+    pub fn run(self) -> Result<Vec<Bytes>, EncodeError> {
+        copy::encode(&self.batches, &self.shape)
     }
 }
 
@@ -108,17 +109,17 @@ impl PostgresSink {
         .await
     }
 
-    async fn replace_day(&self, rows: DayRows) -> Result<Written, PostgresError> {
+    async fn replace_day(&self, mut rows: DayRows) -> Result<Written, PostgresError> {
         let leave_it = rows.input_row_count == 0 && !self.shared.options.delete_empty_days;
         if leave_it {
             return Ok(Written::LeftAsItWas);
         }
         let shape = self.shared.shape().await?;
-        let rows = Arc::new(rows);
+        let row_count = rows.row_count();
         // Before BEGIN, so that nobody waits for our lock while we compute; and once, however often the day is retried.
-        let job = EncodeJob { rows: Arc::clone(&rows), shape: Arc::clone(&shape) };
+        let job = EncodeJob { batches: std::mem::take(&mut rows.batches), shape: Arc::clone(&shape) };
         let frames = (self.shared.encode)(job).await?;
-        let day = DayTransaction { sink: self, rows: &rows, shape: &shape, frames: &frames };
+        let day = DayTransaction { sink: self, rows: &rows, row_count, shape: &shape, frames: &frames };
         let action = format!("writing day {}", rows.day);
         retrying(&action, || async {
             let lease = self.shared.pool.lease().await?;
@@ -211,7 +212,9 @@ impl Lease<'_> {
 /// One attempt to replace one day.
 struct DayTransaction<'a> {
     sink: &'a PostgresSink,
+    /// Everything about the day but its batches, which are in the frames now.
     rows: &'a DayRows,
+    row_count: u64,
     shape: &'a TargetShape,
     frames: &'a [Bytes],
 }
@@ -239,21 +242,22 @@ impl DayTransaction<'_> {
         self.check_totals(connection, &scope, &action("checking the new rows")).await?;
         let entry = ledger::Entry {
             fingerprint: self.rows.fingerprint,
-            row_count: self.rows.row_count(),
+            row_count: self.row_count,
             deleted_row_count,
             sums: self.rows.sums.clone(),
             run_id: shared.options.run_id,
         };
         ledger::record(connection, &key, &entry).await?;
         connection.commit(&action("commit")).await?;
-        let row_count = self.rows.row_count();
-        info!(day = %day, row_count, deleted_row_count, "day written");
-        Ok(Written::Replaced { deleted_row_count, row_count })
+        info!(day = %day, row_count = self.row_count, deleted_row_count, "day written");
+        Ok(Written::Replaced { deleted_row_count, row_count: self.row_count })
     }
 
     async fn copy(&self, connection: &Connection, action: &str) -> Result<(), PostgresError> {
         let patience = self.sink.shared.pool.connector.statement_timeout();
+        connection.lift_statement_timeout(action).await?;
         let copied = copy::send(connection, self.shape, self.frames, patience, action).await?;
+        connection.restore_statement_timeout(action).await?;
         self.compare_count("COPY", copied)
     }
 
@@ -277,7 +281,7 @@ impl DayTransaction<'_> {
     }
 
     fn compare_count(&self, place: &'static str, found: u64) -> Result<(), PostgresError> {
-        let sent = self.rows.row_count();
+        let sent = self.row_count;
         if sent == found {
             return Ok(());
         }

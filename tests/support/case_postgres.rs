@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use gristmill::config::Postgres;
-use gristmill::postgres::init::{InitOptions, init_db};
+use gristmill::init_db::{InitOptions, init_db};
 use gristmill::schema::target::OCP_DAILY_SUMMARY;
 use gristmill::time::BillingMonth;
 use tokio_postgres::Client;

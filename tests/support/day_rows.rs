@@ -31,13 +31,9 @@ pub fn batch(day: UsageDay, source: Uuid, row_count: usize, given: Vec<(&str, Ar
             Some((_, array)) => Arc::clone(array),
             None => match column.target_type {
                 TargetType::Date => Arc::new(Date32Array::from(vec![day.0; row_count])),
-                TargetType::Uuid => Arc::new(
-                    FixedSizeBinaryArray::try_from_sparse_iter_with_size(
-                        vec![Some(source.as_bytes()); row_count].into_iter(),
-                        16,
-                    )
-                    .unwrap(),
-                ),
+                TargetType::Uuid => {
+                    Arc::new(FixedSizeBinaryArray::new(16, source.as_bytes().repeat(row_count).into(), None))
+                }
                 TargetType::Integer => new_null_array(&DataType::Int32, row_count),
                 TargetType::Decimal => new_null_array(&DataType::Decimal128(33, 15), row_count),
                 TargetType::Varchar(_) | TargetType::Text | TargetType::Json => {

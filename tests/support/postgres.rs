@@ -19,17 +19,22 @@ use uuid::Uuid;
 pub struct Server {
     settings: HashMap<String, String>,
     /// Its standard input closes when this process ends, however it ends; then the script stops the server.
-    _script: Option<Child>,
+    script: Option<Child>,
 }
 
 impl Server {
     fn setting(&self, name: &str) -> &str {
-        self.settings.get(name).unwrap_or_else(|| panic!("the test server's settings lack `{name}`"))
+        self.settings.get(name).expect("GRISTMILL_TEST_POSTGRES names host=, port= and user=")
     }
 
-    /// The authority that signed the server's certificate for `localhost`, if the server has TLS.
-    pub fn ca_file(&self) -> Option<PathBuf> {
-        self.settings.get("ca_file").map(PathBuf::from)
+    /// The authority that signed the throwaway server's certificate for `localhost`.
+    pub fn ca_file(&self) -> PathBuf {
+        PathBuf::from(self.setting("ca_file"))
+    }
+
+    /// Where the throwaway server has its Unix socket.
+    pub fn socket_folder(&self) -> &str {
+        self.setting("socket_folder")
     }
 }
 
@@ -37,14 +42,25 @@ impl Server {
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| match std::env::var("GRISTMILL_TEST_POSTGRES") {
-        Ok(text) => Server { settings: parse(&text), _script: None },
+        Ok(text) => Server { settings: parse(&text), script: None },
         Err(_) => start(),
     })
 }
 
-/// A fresh, empty database on the server; the schema `tenant` does not exist yet.
+/// The throwaway server, for what depends on how the server is set up (TLS, sockets), whatever the environment names.
+pub fn throwaway_server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    let shared = server();
+    if shared.script.is_some() { shared } else { SERVER.get_or_init(start) }
+}
+
+/// A fresh, empty database; the schema `tenant` does not exist yet.
 pub async fn database() -> Postgres {
-    let server = server();
+    database_on(server()).await
+}
+
+/// A fresh, empty database on one of the servers.
+pub async fn database_on(server: &Server) -> Postgres {
     let database = format!("t_{}", Uuid::new_v4().simple());
     let mut config = Postgres {
         host: server.setting("host").to_owned(),
@@ -93,14 +109,14 @@ fn start() -> Server {
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .unwrap_or_else(|error| panic!("{} does not start: {error}", script.display()));
+        .expect("scripts/throwaway_postgres.sh starts");
     let output = child.stdout.take().expect("standard output is piped");
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line).expect("the script's first line");
-    let Some(settings) = line.strip_prefix("ready ") else {
-        panic!("PostgreSQL did not start (its message is above); install it or set GRISTMILL_TEST_POSTGRES");
-    };
-    Server { settings: parse(settings), _script: Some(child) }
+    let settings = line
+        .strip_prefix("ready ")
+        .expect("PostgreSQL starts (the script's message is above); install it or set GRISTMILL_TEST_POSTGRES");
+    Server { settings: parse(settings), script: Some(child) }
 }
 
 fn parse(text: &str) -> HashMap<String, String> {

@@ -24,6 +24,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     // roles of the window, keys and categories from tables or settings
     ("reference", &["config", "postgres", "rollups", "schema"]),
     ("ledger", &["config", "postgres", "schema"]),
+    // schema, tables and ledger of an empty database
+    ("init_db", &["config", "schema", "postgres", "reference", "ledger"]),
     // --- flow: a stage may use the stage before it and its helpers, never a later one
     ("discover", &["config", "schema", "store", "runtime", "telemetry"]),
     ("footers", &["discover", "config", "schema", "store", "runtime", "telemetry"]),

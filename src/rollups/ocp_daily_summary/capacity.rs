@@ -2,7 +2,7 @@
 //!
 //! Source: contract, sections 3.4.3 and 3.5.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::rollups::arithmetic::{Arithmetic, ArithmeticError};
 use crate::rollups::sum::CompensatedSum;

@@ -2,7 +2,7 @@
 //!
 //! Source: contract, sections 3.4.2, 3.4.4 and 3.5; table of behaviours, rows 10 to 13.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::labels::{LabelSetId, LabelStore};
 use crate::rollups::facts::CostCategory;

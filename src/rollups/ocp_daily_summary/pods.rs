@@ -2,7 +2,7 @@
 //!
 //! Source: contract, section 3.5.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::capacity::{Capacities, core_hours, gigabyte_hours};
 use super::labels_join::{Categories, LabelJoin};

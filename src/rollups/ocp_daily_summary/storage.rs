@@ -2,7 +2,9 @@
 //!
 //! Source: contract, section 3.6; table of behaviours, rows 7, 8, 8b and 8c.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use hashbrown::{HashMap, HashSet};
 
 use super::labels_join::{Categories, LabelJoin};
 use super::pods::{add_sums, max_of};

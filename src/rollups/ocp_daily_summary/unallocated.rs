@@ -2,7 +2,9 @@
 //!
 //! Source: contract, section 3.7; table of behaviours, rows 6 and 12.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
 
 use super::POD_SUMS;
 use super::labels_join::Categories;

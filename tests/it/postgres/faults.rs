@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use gristmill::config::Postgres;
 use gristmill::error::{ErrorKind, Failure};
+use gristmill::postgres::connection::Connector;
+use gristmill::postgres::copy::send;
+use gristmill::postgres::shape::TargetShape;
+use gristmill::postgres::sql::TableName;
 use gristmill::sink::Sink;
 use secrecy::SecretString;
 use tokio_postgres::Client;
@@ -51,7 +56,7 @@ async fn nobody_at_the_port_is_transient() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config.port = free.local_addr().unwrap().port();
     drop(free);
-    let connector = gristmill::postgres::connection::Connector::new(&config, Uuid::nil()).unwrap();
+    let connector = Connector::new(&config, Uuid::nil()).unwrap();
     let error = connector.connect().await.err().expect("nobody listens");
     assert_eq!(error.kind(), ErrorKind::DatabaseUnavailable);
     assert!(error.is_worth_retrying());
@@ -64,7 +69,7 @@ async fn a_server_that_says_nothing_meets_the_connect_timeout() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config.port = silent.local_addr().unwrap().port();
     config.connect_timeout_seconds = 1;
-    let connector = gristmill::postgres::connection::Connector::new(&config, Uuid::nil()).unwrap();
+    let connector = Connector::new(&config, Uuid::nil()).unwrap();
     let error = connector.connect().await.err().expect("nobody answers");
     assert_eq!(error.kind(), ErrorKind::DatabaseUnavailable);
     assert!(error.to_string().contains("within 1 s"), "{error}");
@@ -228,17 +233,86 @@ async fn a_backend_that_is_terminated_leaves_the_old_day_and_the_day_is_tried_ag
     assert_eq!(count(&client, &total).await, 9);
 }
 
+#[tokio::test]
+async fn a_day_that_no_partition_takes_is_a_problem_of_the_target() {
+    let (config, client) = ready_database().await;
+    client.batch_execute("DROP TABLE tenant.reporting_ocpusagelineitem_daily_summary_default").await.unwrap();
+    let source = Uuid::new_v4();
+    let failure = sink(&config, source).replace(pod_rows(day("2025-11-01"), source, 1, 1, None)).await.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::TargetShape);
+    assert!(failure.message.contains("no partition of relation"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_copy_may_take_longer_than_a_statement_as_long_as_it_goes_on() {
+    let (mut config, client) = ready_database().await;
+    config.statement_timeout_seconds = 2;
+    client
+        .batch_execute(
+            "CREATE FUNCTION tenant.dawdle() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN PERFORM pg_sleep(0.004); RETURN new; END'; CREATE TRIGGER dawdle BEFORE INSERT ON \
+             tenant.reporting_ocpusagelineitem_daily_summary_2025_10 FOR EACH ROW EXECUTE FUNCTION tenant.dawdle()",
+        )
+        .await
+        .unwrap();
+    let source = Uuid::new_v4();
+    let mut rows = pod_rows(day("2025-10-01"), source, 1_000, 1, None);
+    // Large rows, so that the buffers on the way hold little of the work.
+    let label = format!("{{\"a\": \"{}\"}}", "x".repeat(40_000));
+    let labels = crate::day_rows::texts(vec![Some(&label); 1_000]);
+    rows.batches = vec![crate::day_rows::batch(rows.day, source, 1_000, vec![("infrastructure_usage_cost", labels)])];
+    rows.sums = Vec::new();
+    let started = std::time::Instant::now();
+    sink(&config, source).replace(rows).await.unwrap();
+    assert!(started.elapsed() > Duration::from_secs(3), "the trigger made it slow");
+}
+
+#[tokio::test]
+async fn a_copy_that_stops_moving_ends_at_our_own_deadline() {
+    let (mut config, _client) = ready_database().await;
+    let real_port = config.port;
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    config.port = proxy.local_addr().unwrap().port();
+    // Passes bytes on in both directions, the client's only up to a mebibyte; then it neither reads nor closes.
+    let proxying = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, copy};
+        let (client_side, _) = proxy.accept().await.unwrap();
+        let server_side = tokio::net::TcpStream::connect(("127.0.0.1", real_port)).await.unwrap();
+        let (client_read, mut client_write) = client_side.into_split();
+        let (mut server_read, mut server_write) = server_side.into_split();
+        let mut limited = client_read.take(1 << 20);
+        tokio::select! {
+            _ = async { copy(&mut limited, &mut server_write).await.unwrap(); std::future::pending::<()>().await } => {}
+            _ = copy(&mut server_read, &mut client_write) => {}
+        }
+    });
+    let connector = Connector::new(&config, Uuid::nil()).unwrap();
+    let connection = connector.connect().await.unwrap();
+    connection.begin("test").await.unwrap();
+    let name = TableName::new(&config.schema, &config.table);
+    let shape = TargetShape::read(&connection, &name).await.unwrap();
+    let frames = vec![Bytes::from(vec![0; 4 << 20]); 16];
+    let patience = Duration::from_secs(1);
+    let error = send(&connection, &shape, &frames, patience, "COPY of the test").await.unwrap_err();
+    assert_eq!(error.to_string(), "COPY of the test: no progress for 1 s");
+    assert_eq!(error.kind(), ErrorKind::DatabaseUnavailable);
+    assert!(error.is_worth_retrying());
+    proxying.abort();
+}
+
 /// Waits until a session of ours is in the given state.
 async fn wait_for_session(client: &Client, state: &str) {
     let sql = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
          AND application_name LIKE 'gristmill/%' AND {state}"
     );
+    let mut found = 0;
     for _ in 0..200 {
-        if count(client, &sql).await > 0 {
-            return;
+        found = count(client, &sql).await;
+        if found > 0 {
+            break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("no session came to: {state}");
+    assert!(found > 0, "no session came to: {state}");
 }

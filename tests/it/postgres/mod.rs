@@ -8,7 +8,7 @@ mod round_trip;
 mod tls;
 
 use gristmill::config::Postgres;
-use gristmill::postgres::init::{InitOptions, init_db};
+use gristmill::init_db::{InitOptions, init_db};
 use gristmill::sink::postgres::{PostgresSink, PostgresSinkOptions, encode_on_blocking_threads};
 use gristmill::time::BillingMonth;
 use tokio_postgres::Client;

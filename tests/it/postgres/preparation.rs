@@ -7,8 +7,8 @@ use gristmill::config::{
     Reference, ReferenceFrom, Replace, Source, Storage, Target,
 };
 use gristmill::error::ErrorKind;
-use gristmill::postgres::preflight::preflight;
 use gristmill::rollups::semantics::Semantics;
+use gristmill::run::preflight::preflight;
 use gristmill::sink::Sink;
 use gristmill::time::Window;
 use secrecy::SecretString;
@@ -92,7 +92,7 @@ const OBJECTS: &str = "SELECT coalesce(string_agg(n.nspname || '.' || c.relname 
      WHERE n.nspname NOT LIKE 'pg%' AND n.nspname NOT IN ('information_schema', 'gristmill')";
 
 async fn objects(client: &tokio_postgres::Client) -> String {
-    client.query_one(OBJECTS, &[]).await.unwrap().get(0)
+    client.query_one(OBJECTS, &[]).await.expect("the list of objects").get(0)
 }
 
 #[tokio::test]

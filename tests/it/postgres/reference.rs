@@ -2,7 +2,7 @@
 
 use gristmill::config::{NodeRoles, ReferenceFrom};
 use gristmill::error::ErrorKind;
-use gristmill::postgres::init::{InitOptions, init_db};
+use gristmill::init_db::{InitOptions, init_db};
 use gristmill::reference::load;
 use gristmill::rollups::facts::{CostCategory, NodeRole};
 use uuid::Uuid;

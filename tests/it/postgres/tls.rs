@@ -10,12 +10,10 @@ use uuid::Uuid;
 
 use crate::database;
 
-/// The configuration for the throwaway server, which has TLS. A server of the user's own need not: then these tests say so.
+/// The throwaway server has TLS; one that the environment names need not.
 async fn with_tls() -> (Postgres, PathBuf) {
-    let ca_file = database::server().ca_file().expect(
-        "GRISTMILL_TEST_POSTGRES has no ca_file=…: give a server with TLS for `localhost`, or unset it to use a throwaway one",
-    );
-    (database::database().await, ca_file)
+    let server = database::throwaway_server();
+    (database::database_on(server).await, server.ca_file())
 }
 
 /// Whether the session is encrypted, or why there is none.
@@ -88,4 +86,12 @@ async fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
     });
     assert!(refusal(&config).await.contains("does not support TLS"));
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_as_host_is_a_unix_socket_without_tls() {
+    let (mut config, _) = with_tls().await;
+    config.host = database::throwaway_server().socket_folder().to_owned();
+    config.ssl_mode = SslMode::VerifyFull;
+    assert!(!session(&config).await.unwrap());
 }

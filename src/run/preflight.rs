@@ -154,7 +154,9 @@ impl Look<'_> {
         }
         let months: Vec<BillingMonth> = self.windows.iter().map(|window| window.month()).collect();
         let missing = partitions::missing_months(self.connection, &shape.name, &months).await?;
-        let Some(first_missing) = missing.first() else { return Ok(Vec::new()) };
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut findings = Vec::new();
         let tracking = TableName::new(&shape.name.schema, TRACKING_TABLE);
         if table_exists(self.connection, &tracking).await? {
@@ -164,7 +166,7 @@ impl Look<'_> {
         }
         for month in &missing {
             notes.push(format!("{}: the partition for {month} is missing; a run creates it", shape.name));
-            partitions::partition_name(&shape.name, *first_missing)?;
+            partitions::partition_name(&shape.name, *month)?;
             findings.extend(partitions::rows_in_default(self.connection, &shape.name, *month).await?);
         }
         Ok(findings)

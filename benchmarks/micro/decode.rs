@@ -1,0 +1,173 @@
+//! Question: how many times longer than merely decoding the needed columns does a whole run take?
+//!
+//! Decodes the columns that the daily summary needs, with the reader settings that the engine uses and as many threads, and
+//! then runs the program with the `none` target over the same files. Prints median and spread of both and their ratio, and
+//! the peak memory of the run. Both must see the same number of rows.
+//!
+//! `cargo bench --bench decode [-- FOLDER [RUNS]]`; without a folder it makes one million hourly pod rows (30 days × 1,400
+//! pods) first.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use gristmill::decode::{BATCH_ROWS, Batches, RowGroup};
+use gristmill::generate::{GenerateOptions, generate};
+use gristmill::plan::projection::project;
+use gristmill::rollups::declaration::Scan;
+use gristmill::rollups::ocp_daily_summary::scans;
+use gristmill::rollups::semantics::Semantics;
+use gristmill::schema::source::Variant;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+/// One row group of one file.
+struct Piece {
+    path: PathBuf,
+    metadata: Arc<ParquetMetaData>,
+    row_group: usize,
+    scan: usize,
+}
+
+fn main() {
+    // `cargo bench` passes `--bench`; what is left are our own arguments.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let runs: usize = arguments.get(1).map_or(5, |text| text.parse().unwrap());
+    let made = tempfile::tempdir().unwrap();
+    let folder = match arguments.first() {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let folder = made.path().join("data-set");
+            generate(&GenerateOptions::new(1_008_000, 30, &folder)).unwrap();
+            folder
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let scans = scans(Semantics::Balanced, |_| true);
+    let pieces = pieces(&folder, &scans);
+    let (mut floor, mut rows) = (Vec::new(), 0);
+    let mut engine = Vec::new();
+    let mut peak_memory = 0.0_f64;
+    for _ in 0..=runs {
+        let started = Instant::now();
+        rows = decode_all(&pieces, &scans, workers);
+        floor.push(started.elapsed().as_secs_f64());
+        let report = run_engine(&folder, workers);
+        assert_eq!(report["rows_in"], rows, "the engine saw all rows");
+        engine.push(report["wall_seconds"].as_f64().unwrap());
+        peak_memory = peak_memory.max(report["peak_memory_bytes"].as_f64().unwrap());
+    }
+    // The first round warms the page cache.
+    let (floor, engine) = (spread(&floor[1..]), spread(&engine[1..]));
+    println!("{rows} rows, {} row groups, {workers} threads, {runs} rounds", pieces.len());
+    println!("decode floor  {:.3} s median ({:.3} to {:.3})", floor[1], floor[0], floor[2]);
+    println!("whole run     {:.3} s median ({:.3} to {:.3}), target none", engine[1], engine[0], engine[2]);
+    println!("ratio         {:.2}", engine[1] / floor[1]);
+    println!("peak memory   {:.0} MiB", peak_memory / 1_048_576.0);
+}
+
+/// Least, median and greatest.
+fn spread(seconds: &[f64]) -> [f64; 3] {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]
+}
+
+/// Row groups of the raw files of all scans.
+fn pieces(folder: &Path, scans: &[Scan]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for (scan, declaration) in scans.iter().enumerate() {
+        assert_eq!(declaration.table.variant, Variant::Raw);
+        let report = format!("/{}/", declaration.table.report.folder());
+        for path in files(folder).into_iter().filter(|path| path.to_string_lossy().contains(&report)) {
+            let file = File::open(&path).unwrap();
+            let metadata = Arc::new(ParquetMetaDataReader::new().parse_and_finish(&file).unwrap());
+            for row_group in 0..metadata.num_row_groups() {
+                pieces.push(Piece { path: path.clone(), metadata: Arc::clone(&metadata), row_group, scan });
+            }
+        }
+    }
+    pieces
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn decode_all(pieces: &[Piece], scans: &[Scan], workers: usize) -> u64 {
+    let (next, rows) = (AtomicUsize::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    rows.fetch_add(decode(piece, &scans[piece.scan]), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    rows.into_inner()
+}
+
+fn decode(piece: &Piece, scan: &Scan) -> u64 {
+    let columns = scan.columns();
+    let projection = project("file", &piece.metadata, piece.row_group, &columns).unwrap();
+    // Read at once, as the engine does.
+    let bytes = bytes::Bytes::from(fs::read(&piece.path).unwrap());
+    let row_group = RowGroup {
+        object: "file",
+        metadata: Arc::clone(&piece.metadata),
+        row_group: piece.row_group,
+        projection: &projection,
+        columns: &columns,
+        batch_rows: BATCH_ROWS,
+    };
+    Batches::open(bytes, row_group).unwrap().map(|batch| batch.unwrap().row_count as u64).sum()
+}
+
+fn run_engine(folder: &Path, workers: usize) -> serde_json::Value {
+    let manifest: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let (config, report) = (scratch.path().join("config.yaml"), scratch.path().join("report.json"));
+    let text = |key: &str| manifest[key].as_str().unwrap_or_else(|| panic!("manifest.json names {key}")).to_owned();
+    let settings = serde_json::json!({
+        "version": 1,
+        "organization": {"org_id": text("org_id")},
+        "source": {"uuid": text("source_uuid"), "cluster_id": text("cluster_id")},
+        "period": {"start_date": text("start_date"), "end_date": text("end_date")},
+        "storage": {"url": format!("file://{}", folder.canonicalize().unwrap().display())},
+        "target": {"kind": "none"},
+        "reference": {
+            "from": "inline",
+            "enabled_tag_keys": ["app", "component", "environment", "team", "tier", "version"],
+            "node_roles": [],
+        },
+        "performance": {"max_workers": workers},
+        "logging": {"level": "warn"},
+    });
+    fs::write(&config, settings.to_string()).unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_gristmill"))
+        .args(["run", "--config"])
+        .arg(&config)
+        .arg("--report")
+        .arg(&report)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "the run succeeds");
+    serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap()
+}
