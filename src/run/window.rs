@@ -140,6 +140,10 @@ pub async fn run_window(
         // Only `--allow-empty` comes here, and it never takes anything away, whatever else was asked for.
         return Ok(left_as_it_was(prepared, stage_seconds));
     }
+    // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.
+    if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| !bad.failure.kind.is_of_one_day()) {
+        return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
+    }
     context.progress.stage("reference data");
     let started = Instant::now();
     let mut reference = reference::load(context.config, window, context.run_id).await?;

@@ -294,6 +294,18 @@ async fn stop_begins_no_further_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn derived_roles_need_every_day_of_the_window() {
+    let bed = Bed::new(&DAYS).await;
+    let before = bed.files();
+    let mut settings = bed.settings();
+    settings["reference"]["node_roles"] = json!("derive");
+    let ended = bed.run(&Delivery::of(&DAYS, 2.0).with(pod_key(BAD_DAY), Vec::new()), &settings).await;
+    ended.expect(65, &["node roles are derived from the whole window", &pod_key(BAD_DAY), "zero bytes"]);
+    assert_eq!(bed.files(), before);
+    assert!(DAYS.iter().all(|day| ended.day(day)["status"] == "skipped"), "{ended:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_day_keeps_its_rows_and_its_ledger_entry_in_postgresql() {
     let postgres = database::database().await;
     let folder = tempfile::tempdir().unwrap();
@@ -306,7 +318,7 @@ async fn a_bad_day_keeps_its_rows_and_its_ledger_entry_in_postgresql() {
 
     let bad = object_with_malformed_label(true, "no JSON");
     Delivery::of(&DAYS, 2.0).with(pod_key(BAD_DAY), bad).write(folder.path());
-    // Inline roles: the bad row stands in nobody's way but its own day's.
+    // Roles from the table: the bad row stands in nobody's way but its own day's.
     let mut settings = settings;
     settings["reference"] = json!({"from": "postgres"});
     let ended = Invocation::with("run", &settings).run().await;

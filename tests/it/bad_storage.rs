@@ -80,6 +80,26 @@ async fn a_storage_that_is_down_or_in_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn trouble_after_the_listing_is_no_fault_of_the_data() {
+    let bed = Bed::new().await;
+    // One object cannot be had, whatever the reason: a retry may help, or the rights have to be mended.
+    bed.server.fail_next_reads(1_000);
+    bed.fails(&bed.settings(), 75, &["HTTP status 503", "check storage.endpoint and the network"]).await;
+    bed.server.fail_next_reads(0);
+    bed.server.refuse_reads(true);
+    bed.fails(&bed.settings(), 78, &["access denied", "data/parquet/", "check the access and secret key"]).await;
+    bed.server.refuse_reads(false);
+    let key = crate::delivery::pod_key(DAYS[1]);
+    bed.server.replace_after_listing(&key, crate::delivery::pod_object(DAYS[1], 3.0));
+    let before = bed.files();
+    let ended = Invocation::with("run", &bed.settings()).run().await;
+    ended.expect(75, &[&key, "was replaced or removed after it was listed", "once the upload has finished"]);
+    assert_eq!(bed.files(), before);
+    Invocation::with("run", &bed.settings()).run().await.expect(0, &["written"]);
+    assert_ne!(bed.files(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_objects_for_the_period() {
     let bed = Bed::new().await;
     let mut settings = bed.settings();

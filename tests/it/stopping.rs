@@ -1,13 +1,14 @@
 //! SIGTERM while a day is being written: the exit code that Kubernetes expects, and nothing half-written.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio_postgres::Client;
 
 use crate::binary::Invocation;
 use crate::database;
-use crate::delivery::{Delivery, into_postgres, settings};
+use crate::delivery::{Delivery, from_server, into_csv, into_postgres, settings};
+use crate::s3_server::S3Server;
 
 const DAYS: [&str; 4] = ["2025-10-01", "2025-10-02", "2025-10-03", "2025-10-04"];
 
@@ -71,4 +72,22 @@ async fn sigterm_leaves_the_day_in_flight_as_it_was() {
     assert_eq!(found, [96, 96, 48, 48], "two days are new, the one in flight and the one after it are old");
     let runs = "SELECT count(DISTINCT run_id) FROM gristmill.day_ledger WHERE usage_day >= '2025-10-03'";
     assert_eq!(count(&client, runs).await, 1, "the ledger knows nothing of the day in flight");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_does_not_wait_for_a_slow_storage() {
+    let server = S3Server::start().await;
+    Delivery::of(&DAYS, 1.0).store(&server);
+    server.set_latency(Duration::from_secs(20));
+    let output = tempfile::tempdir().unwrap();
+    let settings = into_csv(from_server(settings(output.path(), DAYS[0], DAYS[3]), &server), output.path());
+    let running = Invocation::with("run", &settings).start();
+    while server.counters().requests == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = Instant::now();
+    running.terminate();
+    running.end().await.expect(143, &["stopped by SIGTERM"]);
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0);
 }

@@ -77,6 +77,8 @@ struct State {
     latency_millis: AtomicU64,
     frame_pause_millis: AtomicU64,
     failures_left: AtomicU64,
+    read_failures_left: AtomicU64,
+    refuses_reads: AtomicBool,
     resets_left: AtomicU64,
     cuts_left: AtomicU64,
     replacements: Mutex<Vec<(String, Bytes)>>,
@@ -123,7 +125,7 @@ impl S3Server {
         self.state.objects.lock().unwrap().remove(key);
     }
 
-    /// Replaces an object as soon as the next page has been listed.
+    /// Replaces an object as soon as a page under its prefix has been listed.
     pub fn replace_after_listing(&self, key: &str, content: impl Into<Bytes>) {
         self.state.replacements.lock().unwrap().push((key.to_owned(), content.into()));
     }
@@ -156,6 +158,16 @@ impl S3Server {
     /// The next requests are answered with status 503.
     pub fn fail_next(&self, requests: u64) {
         self.state.failures_left.store(requests, Ordering::Relaxed);
+    }
+
+    /// The next reads of objects are answered with status 503; listings are not.
+    pub fn fail_next_reads(&self, reads: u64) {
+        self.state.read_failures_left.store(reads, Ordering::Relaxed);
+    }
+
+    /// Objects may be listed, not read.
+    pub fn refuse_reads(&self, on: bool) {
+        self.state.refuses_reads.store(on, Ordering::Relaxed);
     }
 
     /// The connections of the next requests are closed without an answer.
@@ -258,7 +270,8 @@ async fn answer(
     if take_one(&state.resets_left) {
         return Err(HttpError::new("reset on request of the test".into()));
     }
-    if take_one(&state.failures_left) {
+    let is_listing = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
+    if take_one(&state.failures_left) || (!is_listing && take_one(&state.read_failures_left)) {
         let text = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>later</Message></Error>".to_owned();
         let response = hyper::Response::builder().status(503).body(s3s::Body::from(text));
         return Ok(response.unwrap());
@@ -290,7 +303,9 @@ impl S3 for Backend {
         let contents: Vec<Object> = rest.by_ref().take(page_size).map(|(key, stored)| entry(key, &stored)).collect();
         let is_truncated = rest.peek().is_some();
         let last_key = contents.last().and_then(|object| object.key.clone());
-        for (key, content) in std::mem::take(&mut *state.replacements.lock().unwrap()) {
+        let is_listed = |(key, _): &mut (String, Bytes)| key.starts_with(&prefix);
+        let listed: Vec<_> = state.replacements.lock().unwrap().extract_if(.., is_listed).collect();
+        for (key, content) in listed {
             state.put(&key, content);
         }
         Ok(S3Response::new(ListObjectsV2Output {
@@ -308,6 +323,9 @@ impl S3 for Backend {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
+        if self.0.refuses_reads.load(Ordering::Relaxed) {
+            return Err(s3_error!(AccessDenied));
+        }
         let stored = self.0.get(&input.bucket, &input.key, input.if_match.as_ref())?;
         let size = stored.content.len() as u64;
         let range = match input.range {
