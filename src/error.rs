@@ -108,7 +108,6 @@ impl ErrorKind {
                 | K::ColumnUnusable
                 | K::LabelMalformed
                 | K::LabelRefused
-                | K::LabelRefused
                 | K::ValueUnusable
                 | K::NotConserved
                 | K::TwoManifests

@@ -279,13 +279,15 @@ impl Translation {
         &mut self,
         day: &DayState,
         row: usize,
-        mut entries: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+        entries: impl Iterator<Item = (&'a str, Option<&'a str>)>,
         ids: &mut Vec<u32>,
     ) -> Result<(), RefusedRow> {
         self.stats.map_rows += 1;
         let id = match self.column.source {
             IdSource::HasEntry(key, value) => {
-                u32::from(entries.any(|(entry, text)| entry == key && text == Some(value)))
+                // Of equal keys the last entry counts.
+                let last = entries.filter(|(entry, _)| *entry == key).last();
+                u32::from(last.is_some_and(|(_, text)| text == Some(value)))
             }
             _ => {
                 let outcome = day.labels.resolve_entries(entries);

@@ -59,7 +59,8 @@ pub(super) fn parse_endpoint(endpoint: &str, allow_http: bool) -> Result<String,
         return Err("has a scheme other than https; write https://host[:port]".to_owned());
     }
     let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') {
+    // Behind a slash as well: a key may hold one, and then what stands before it looks like the host.
+    if rest.contains('@') {
         return Err("holds a user name or password; use storage.access_key and storage.secret_key".to_owned());
     }
     if authority.is_empty()

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, Date32Array, Int64Array, NullArray, TimestampMicrosecondArray, TimestampNanosecondArray,
+    Array, ArrayRef, BinaryArray, BinaryViewArray, Date32Array, DictionaryArray, Int32Array, Int64Array, NullArray,
+    TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 
 use super::*;
@@ -60,22 +61,22 @@ fn integers_widen_and_text_is_no_number() {
 
 #[test]
 fn binary_is_text_only_if_it_is_utf8() {
-    let good: ArrayRef = Arc::new(arrow_array::BinaryViewArray::from(vec![Some("é".as_bytes()), None]));
+    let good: ArrayRef = Arc::new(BinaryViewArray::from(vec![Some("é".as_bytes()), None]));
     let Ok(BatchColumn::Text(TextColumn::Views(views))) = BatchColumn::new(ColumnType::Text, Some(&good)) else {
         panic!("UTF-8 is text");
     };
     assert_eq!(views.value(0), "é");
     assert!(views.is_null(1));
-    let bad: ArrayRef = Arc::new(arrow_array::BinaryViewArray::from(vec![Some(&b"ok"[..]), Some(&b"n\xff"[..])]));
+    let bad: ArrayRef = Arc::new(BinaryViewArray::from(vec![Some(&b"ok"[..]), Some(&b"n\xff"[..])]));
     assert_eq!(BatchColumn::new(ColumnType::Text, Some(&bad)).err(), Some(Unusable::NotUtf8 { row: 1 }));
 }
 
 #[test]
 fn a_dictionary_of_bytes_names_the_row_that_is_not_utf8() {
     let build = |second: &[u8]| -> ArrayRef {
-        let values = arrow_array::BinaryArray::from(vec![&b"a"[..], second]);
-        let codes = arrow_array::Int32Array::from(vec![Some(0), None, Some(1)]);
-        Arc::new(arrow_array::DictionaryArray::new(codes, Arc::new(values)))
+        let values = BinaryArray::from(vec![&b"a"[..], second]);
+        let codes = Int32Array::from(vec![Some(0), None, Some(1)]);
+        Arc::new(DictionaryArray::new(codes, Arc::new(values)))
     };
     assert!(BatchColumn::new(ColumnType::Labels, Some(&build(b"{}"))).is_ok());
     let refused = BatchColumn::new(ColumnType::Labels, Some(&build(b"\xff"))).err();

@@ -91,8 +91,9 @@ impl Plan {
 
 /// Plans one window.
 ///
-/// Footers that could not be read give up the days that the object may belong to: the day of its name, as long as every
-/// readable object with such a name keeps to the day in it; otherwise every day of the window.
+/// Footers that could not be read, and objects without usable times, give up the days that the object may belong to: the
+/// day of its name, as long as every readable object with such a name keeps to the day in it; otherwise every day of the
+/// window.
 pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<Footer, FooterError>)]) -> Plan {
     let mut plan = Plan {
         window,
@@ -102,17 +103,19 @@ pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<
         object_count: footers.len(),
         absent_columns: BTreeMap::new(),
     };
+    // An object without usable times tells no more about its name than one that cannot be read.
     let names_are_true = footers.iter().all(|(object, footer)| match footer {
-        Ok(footer) => keeps_to_its_name(object, footer),
-        Err(_) => true,
+        Ok(footer) if has_times(scans, footer) => keeps_to_its_name(object, footer),
+        Ok(_) | Err(_) => true,
     });
     for (object, footer) in footers {
+        let by_name = || days_of_name(window, object.manifest.as_ref().filter(|_| names_are_true));
         match footer {
-            Ok(footer) => plan_object(&mut plan, scans, &Arc::new(footer.clone())),
-            Err(error) => {
-                let days = days_of_name(window, object.manifest.as_ref().filter(|_| names_are_true));
-                plan.bad_objects.push(BadObject { days, failure: Failure::of(error) });
+            Ok(footer) => {
+                let given_up = (!has_times(scans, footer)).then(by_name);
+                plan_object(&mut plan, scans, &Arc::new(footer.clone()), given_up.as_deref());
             }
+            Err(error) => plan.bad_objects.push(BadObject { days: by_name(), failure: Failure::of(error) }),
         }
     }
     let waits = |chunk: &ChunkPlan| scans[chunk.scan].after().is_some();
@@ -127,7 +130,8 @@ pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<
     plan
 }
 
-fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>) {
+/// `given_up` are the days that an object without usable times may belong to.
+fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>, given_up: Option<&[UsageDay]>) {
     let window = plan.window;
     for (scan, declaration) in scans.iter().enumerate() {
         if declaration.table != footer.object.table {
@@ -142,6 +146,7 @@ fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>) {
             let projection = match project(&footer.object.key, &footer.metadata, span.index, &columns) {
                 Ok(projection) => projection,
                 Err(error) => {
+                    let days = given_up.map_or(days, <[UsageDay]>::to_vec);
                     plan.bad_objects.push(BadObject { days, failure: error.into() });
                     continue;
                 }
@@ -180,6 +185,12 @@ fn day_plan(day: UsageDay, chunks: &[ChunkPlan]) -> DayPlan {
     }
     plan.objects = objects.into_values().cloned().collect();
     plan
+}
+
+/// Whether the times of an object can be read at all. Every scan's first column is the time.
+fn has_times(scans: &[Scan], footer: &Footer) -> bool {
+    let mut of_object = scans.iter().filter(|scan| scan.table == footer.object.table);
+    of_object.all(|scan| project(&footer.object.key, &footer.metadata, 0, &scan.columns()[..1]).is_ok())
 }
 
 /// Whether all rows of an object lie on the day of its name, as far as both say anything.

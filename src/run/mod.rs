@@ -10,6 +10,7 @@ mod sinks;
 mod window;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{error, info};
@@ -23,11 +24,13 @@ use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::limits::{self, CGROUP_ROOT};
 use crate::runtime::memory_budget::MemoryBudget;
 use crate::schema::source::SourceTable;
+use crate::sink::Sink;
 use crate::store::Store;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::report::RunReport;
 use crate::time::Window;
 use crate::units::Bytes;
+use sinks::Sinks;
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
@@ -95,13 +98,28 @@ impl Resources {
 /// Aggregates one source over its period and writes it to the target, a window per month. Every failure is part of the
 /// report, whose exit code says how it went.
 pub async fn run(config: &Config, options: &RunOptions, progress: &Progress) -> RunReport {
+    run_with(config, options, progress, None).await
+}
+
+/// The same run into a target of the caller's own; what the configuration says about the target is not looked at.
+pub async fn run_into(config: &Config, options: &RunOptions, progress: &Progress, target: Arc<dyn Sink>) -> RunReport {
+    run_with(config, options, progress, Some(target)).await
+}
+
+async fn run_with(
+    config: &Config,
+    options: &RunOptions,
+    progress: &Progress,
+    target: Option<Arc<dyn Sink>>,
+) -> RunReport {
     let started = Instant::now();
     let windows = Window::split_by_month(config.period.start, config.period.end);
     let mut report = report::begin(config, &windows);
     match Resources::new(config) {
         Ok(resources) => {
             report.run_id = resources.run_id.to_string();
-            run_windows(&resources.context(config, options, progress), &windows, &mut report).await;
+            let context = resources.context(config, options, progress);
+            run_windows(&context, &windows, target, &mut report).await;
             report::add_resources(&mut report, &resources.store, &resources.budget);
         }
         Err(failure) => report::stop(&mut report, &failure),
@@ -118,24 +136,40 @@ pub async fn run(config: &Config, options: &RunOptions, progress: &Progress) -> 
     report
 }
 
-async fn run_windows(context: &Context<'_>, windows: &[Window], report: &mut RunReport) {
-    let sinks = match sinks::Sinks::new(context, windows).await {
+async fn run_windows(context: &Context<'_>, windows: &[Window], target: Option<Arc<dyn Sink>>, report: &mut RunReport) {
+    let opened = match target {
+        Some(target) => Ok(Sinks::Same(target)),
+        None => Sinks::new(context, windows).await,
+    };
+    let sinks = match opened {
         Ok(sinks) => sinks,
         Err(failure) => return report::stop(report, &failure),
     };
+    let mut object_count = 0;
     for window in windows {
         info!(%window, semantics = %context.config.semantics, "window begins");
         let outcome = window::run_window(context, *window, async |reference| Ok(sinks.of(reference))).await;
         let stopped = match outcome {
-            Ok(outcome) => report::add_window(report, context.config, outcome),
+            Ok(outcome) => {
+                object_count += outcome.plan.object_count;
+                report::add_window(report, context.config, outcome)
+            }
+            // Bad data that concerns all days of a window says nothing about those of another.
+            Err(failure) if failure.kind.is_of_one_day() => {
+                object_count += 1;
+                report::fail_window(report, context.config, *window, &failure)
+            }
             Err(failure) => {
                 report::stop(report, &failure);
                 true
             }
         };
         if stopped {
-            break;
+            return;
         }
+    }
+    if object_count == 0 && !context.options.allow_empty {
+        report::stop(report, &window::no_objects(context, windows));
     }
 }
 
@@ -144,14 +178,20 @@ pub async fn plan_text(config: &Config, options: &RunOptions, progress: &Progres
     let resources = Resources::new(config)?;
     let context = resources.context(config, options, progress);
     let mut text = String::new();
-    for window in Window::split_by_month(config.period.start, config.period.end) {
-        let (prepared, _) = window::prepare(&context, window).await?;
+    let mut object_count = 0;
+    let windows = Window::split_by_month(config.period.start, config.period.end);
+    for window in &windows {
+        let (prepared, _) = window::prepare(&context, *window).await?;
+        object_count += prepared.plan.object_count;
         let budget = Bytes(resources.state_limit.0 * 2);
         text.push_str(&crate::plan::display::text(&prepared.plan, resources.pool.worker_count(), budget));
         for warning in prepared.warnings {
             text.push_str(&format!("warning: {warning}\n"));
         }
         text.push('\n');
+    }
+    if object_count == 0 && !options.allow_empty {
+        return Err(window::no_objects(&context, &windows));
     }
     Ok(text)
 }

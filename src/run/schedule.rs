@@ -72,6 +72,7 @@ pub struct Schedule<'a> {
 }
 
 /// How the days of a schedule ended, apart from those that were closed.
+#[derive(Default)]
 pub struct End {
     /// Days that failed on their own.
     pub failed_days: BTreeMap<UsageDay, Failure>,

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::fingerprint::fingerprint;
 use super::pipeline::{Outcome, Pipeline};
-use super::schedule::{CompleteDay, DayRules};
+use super::schedule::{CompleteDay, DayRules, End};
 use super::{Context, tables_of};
 use crate::aggregate::{CompiledScan, LabelColumnStats};
 use crate::config::{NodeRoles, OnTwoManifests};
@@ -73,7 +73,7 @@ pub struct WindowOutcome {
 }
 
 /// Lists the objects of a window and reads their footers.
-/// Errors: the storage refuses, or no object is there and `allow_empty` is off.
+/// Errors: the storage refuses. No object at all is no error of a window.
 pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedWindow, [f64; 2]), Failure> {
     let config = context.config;
     let month = window.month();
@@ -84,12 +84,6 @@ pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedW
     let scans = ocp_daily_summary::scans(config.semantics, |report| has_raw(&listing, report, month));
     let in_use = |object: &&Arc<ObjectInfo>| scans.iter().any(|scan| scan.table == object.table);
     let objects: Vec<Arc<ObjectInfo>> = listing.objects.iter().filter(in_use).cloned().collect();
-    if objects.is_empty() && !context.options.allow_empty {
-        let prefix = discover::prefix(&config.org_id, config.source.uuid, tables[0], month);
-        let message =
-            format!("window {window}: no objects in {}, looked under `{prefix}` and its like", context.store.place());
-        return Err(Failure::new(ErrorKind::NoObjects, message));
-    }
     let started = Instant::now();
     let footers = read_footers(context.store, objects.clone()).await;
     let mut plan = plan(window, &scans, &footers);
@@ -100,6 +94,22 @@ pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedW
 
 fn has_raw(listing: &Listing, report: ReportType, month: BillingMonth) -> bool {
     listing.of(SourceTable { report, variant: Variant::Raw }, month).next().is_some()
+}
+
+/// What to say if no window of the period has any object.
+pub fn no_objects(context: &Context<'_>, windows: &[Window]) -> Failure {
+    let config = context.config;
+    let first = windows.first().map(|window| {
+        discover::prefix(&config.org_id, config.source.uuid, tables_of(config.semantics)[0], window.month())
+    });
+    let period: Vec<String> = windows.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "period {}: no objects in {}, looked under `{}` and its like",
+        period.join(", "),
+        context.store.place(),
+        first.unwrap_or_default()
+    );
+    Failure::new(ErrorKind::NoObjects, message)
 }
 
 /// Reports days that were delivered twice, and gives them up if the configuration says so.
@@ -136,6 +146,14 @@ pub async fn run_window(
     context.progress.stage("list and read footers");
     let (prepared, [discover_seconds, footers_seconds]) = prepare(context, window).await?;
     let mut stage_seconds = BTreeMap::from([("1 discover", discover_seconds), ("2 footers and plan", footers_seconds)]);
+    if prepared.footers.is_empty() {
+        // Whether this is a failure depends on the other windows; either way nothing is taken away.
+        return Ok(left_as_it_was(prepared, stage_seconds));
+    }
+    // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.
+    if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| !bad.failure.kind.is_of_one_day()) {
+        return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
+    }
     context.progress.stage("reference data");
     let started = Instant::now();
     let mut reference = reference::load(context.config, window, context.run_id).await?;
@@ -160,6 +178,29 @@ pub async fn run_window(
     stage_seconds.insert("7 merge and finish", sum(|day| day.finish_seconds));
     stage_seconds.insert("8 write", sum(|day| day.write_seconds));
     Ok(WindowOutcome { outcome, plan, warnings, stage_seconds })
+}
+
+/// A window without any object: no day is touched.
+fn left_as_it_was(prepared: PreparedWindow, stage_seconds: BTreeMap<&'static str, f64>) -> WindowOutcome {
+    let day = |day: UsageDay| {
+        note(day, 0, 0, Written::LeftAsItWas);
+        let untouched = ClosedDay {
+            input_row_count: 0,
+            written: Written::LeftAsItWas,
+            label_stats: Vec::new(),
+            label_rows: LabelRowCounts::new(),
+            finish_seconds: 0.0,
+            write_seconds: 0.0,
+        };
+        (day, untouched)
+    };
+    let outcome = Outcome {
+        days: prepared.plan.window.days().map(day).collect(),
+        end: End::default(),
+        fetch_seconds: 0.0,
+        compute_seconds: 0.0,
+    };
+    WindowOutcome { outcome, plan: prepared.plan, warnings: prepared.warnings, stage_seconds }
 }
 
 fn compile(scans: &[Scan]) -> Arc<Vec<CompiledScan>> {

@@ -1,7 +1,38 @@
-//! Tests against real counterparts: an S3 server over HTTP, local folders.
+//! Tests against real counterparts: an S3 server over HTTP, local folders, a PostgreSQL server, and the program itself.
 // Clippy knows test functions but not the helpers beside them; a helper that panics fails its test, as it should.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
 
+#[path = "../support/binary.rs"]
+mod binary;
+#[path = "../support/bucket.rs"]
+mod bucket;
+#[path = "../support/case.rs"]
+mod case;
+#[path = "../support/case_postgres.rs"]
+mod case_postgres;
+#[path = "../support/compare.rs"]
+mod compare;
+#[path = "../support/csv.rs"]
+mod csv;
+#[path = "../support/postgres.rs"]
+mod database;
+#[path = "../support/day_rows.rs"]
+mod day_rows;
+#[path = "../support/delivery.rs"]
+mod delivery;
 #[path = "../support/s3_server.rs"]
 mod s3_server;
+#[path = "../support/usage.rs"]
+mod usage;
+
+mod bad_database;
+mod bad_input;
+mod bad_storage;
+mod corrupt_pages;
+mod overlap;
+mod postgres;
+mod rerun;
+mod s3;
+mod secrets;
+mod stopping;
 mod storage;

@@ -2,12 +2,12 @@
 //!
 //! Tests that need no faults run against `S3_ENDPOINT` (with `S3_ACCESS_KEY`, `S3_SECRET_KEY`, `S3_BUCKET`) if it is set.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
-use gristmill::config::{Location, Storage};
+use gristmill::config::Storage;
 use gristmill::discover::{Listing, ObjectInfo, discover};
 use gristmill::error::{ErrorKind, Failure};
 use gristmill::fetch::fetch_row_group;
@@ -17,13 +17,11 @@ use gristmill::schema::source::{ReportType, SourceTable, Variant};
 use gristmill::store::{ObjectRef, Store, StoreError};
 use gristmill::time::BillingMonth;
 use gristmill::units::Bytes;
-use object_store::aws::AmazonS3Builder;
-use object_store::{ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use secrecy::SecretString;
 use uuid::Uuid;
 
+use crate::bucket::{TestBucket, files_below, folder, in_process, storage};
 use crate::s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 
 const ORG_ID: &str = "org1234567";
@@ -31,76 +29,6 @@ const MONTH: BillingMonth = BillingMonth { year: 2025, month: 10 };
 const SOURCE: Uuid = Uuid::from_u128(1);
 const POD_FOLDER: &str =
     "data/parquet/org1234567/OCP/pod_usage/source=00000000-0000-0000-0000-000000000001/year=2025/month=10";
-
-/// The bucket of a test: in this process, or a prefix of its own on the server of the environment.
-struct TestBucket {
-    storage: Storage,
-    /// Ends with the test.
-    _server: Option<S3Server>,
-}
-
-fn storage(endpoint: String, bucket: &str, prefix: &str, access_key: &str, secret_key: &str) -> Storage {
-    Storage {
-        location: Location::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() },
-        endpoint: Some(endpoint),
-        region: "us-east-1".to_owned(),
-        access_key: Some(SecretString::from(access_key)),
-        secret_key: Some(SecretString::from(secret_key)),
-        allow_http: true,
-        path_style: true,
-        ca_file: None,
-        concurrent_requests: 8,
-        connect_timeout_seconds: 2,
-        request_timeout_seconds: 10,
-        retries: 3,
-    }
-}
-
-fn in_process(server: &S3Server) -> Storage {
-    storage(server.endpoint(), BUCKET, "", ACCESS_KEY, SECRET_KEY)
-}
-
-fn folder(path: &Path) -> Storage {
-    let location = Location::Folder(path.to_path_buf());
-    Storage { location, endpoint: None, access_key: None, secret_key: None, ..storage(String::new(), "", "", "", "") }
-}
-
-impl TestBucket {
-    /// Uploads the objects with a client of its own.
-    async fn with(objects: Vec<(String, Vec<u8>)>) -> Self {
-        let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is set beside S3_ENDPOINT"));
-        let prefix = format!("gristmill-test-{}", Uuid::new_v4());
-        let (server, endpoint, bucket, access_key, secret_key) = match std::env::var("S3_ENDPOINT") {
-            Ok(endpoint) => {
-                (None, endpoint, variable("S3_BUCKET"), variable("S3_ACCESS_KEY"), variable("S3_SECRET_KEY"))
-            }
-            Err(_) => {
-                let server = S3Server::start().await;
-                server.set_page_size(2);
-                let endpoint = server.endpoint();
-                (Some(server), endpoint, BUCKET.to_owned(), ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())
-            }
-        };
-        let upload = AmazonS3Builder::new()
-            .with_endpoint(&endpoint)
-            .with_allow_http(true)
-            .with_region("us-east-1")
-            .with_bucket_name(&bucket)
-            .with_access_key_id(&access_key)
-            .with_secret_access_key(&secret_key)
-            .build()
-            .unwrap();
-        for (key, content) in objects {
-            let path = object_store::path::Path::parse(format!("{prefix}/{key}")).unwrap();
-            upload.put(&path, PutPayload::from(content)).await.unwrap();
-        }
-        Self { storage: storage(endpoint, &bucket, &prefix, &access_key, &secret_key), _server: server }
-    }
-
-    fn store(&self) -> Store {
-        Store::new(&self.storage).unwrap()
-    }
-}
 
 fn all_tables() -> Vec<SourceTable> {
     let table = |report, variant| SourceTable { report, variant };
@@ -128,23 +56,6 @@ fn parquet(row_count: i64) -> Vec<u8> {
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
-}
-
-fn files_below(root: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut open: Vec<PathBuf> = vec![root.to_path_buf()];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let key = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                files.push((key, std::fs::read(&path).unwrap()));
-            }
-        }
-    }
-    files
 }
 
 async fn read_rows(store: &Store, footer: &Footer) -> Vec<RecordBatch> {

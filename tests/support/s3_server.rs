@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -54,8 +54,22 @@ pub struct Counters {
     pub peak_in_flight: u64,
 }
 
+/// One read of an object, when it was asked for.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// Key.
+    pub key: String,
+    /// First byte that was asked for.
+    pub start: u64,
+    /// Size of the object.
+    pub size: u64,
+    /// When the request arrived.
+    pub at: Instant,
+}
+
 #[derive(Default)]
 struct State {
+    reads: Mutex<Vec<Read>>,
     objects: Mutex<BTreeMap<String, Stored>>,
     page_size: AtomicUsize,
     repeats_entries: AtomicBool,
@@ -63,6 +77,8 @@ struct State {
     latency_millis: AtomicU64,
     frame_pause_millis: AtomicU64,
     failures_left: AtomicU64,
+    read_failures_left: AtomicU64,
+    refuses_reads: AtomicBool,
     resets_left: AtomicU64,
     cuts_left: AtomicU64,
     replacements: Mutex<Vec<(String, Bytes)>>,
@@ -109,7 +125,7 @@ impl S3Server {
         self.state.objects.lock().unwrap().remove(key);
     }
 
-    /// Replaces an object as soon as the next page has been listed.
+    /// Replaces an object as soon as a page under its prefix has been listed.
     pub fn replace_after_listing(&self, key: &str, content: impl Into<Bytes>) {
         self.state.replacements.lock().unwrap().push((key.to_owned(), content.into()));
     }
@@ -144,6 +160,16 @@ impl S3Server {
         self.state.failures_left.store(requests, Ordering::Relaxed);
     }
 
+    /// The next reads of objects are answered with status 503; listings are not.
+    pub fn fail_next_reads(&self, reads: u64) {
+        self.state.read_failures_left.store(reads, Ordering::Relaxed);
+    }
+
+    /// Objects may be listed, not read.
+    pub fn refuse_reads(&self, on: bool) {
+        self.state.refuses_reads.store(on, Ordering::Relaxed);
+    }
+
     /// The connections of the next requests are closed without an answer.
     pub fn reset_next(&self, requests: u64) {
         self.state.resets_left.store(requests, Ordering::Relaxed);
@@ -152,6 +178,11 @@ impl S3Server {
     /// The bodies of the next reads end in the middle.
     pub fn cut_next(&self, reads: u64) {
         self.state.cuts_left.store(reads, Ordering::Relaxed);
+    }
+
+    /// Every read of an object so far, in order.
+    pub fn reads(&self) -> Vec<Read> {
+        self.state.reads.lock().unwrap().clone()
     }
 
     /// What happened so far.
@@ -239,7 +270,8 @@ async fn answer(
     if take_one(&state.resets_left) {
         return Err(HttpError::new("reset on request of the test".into()));
     }
-    if take_one(&state.failures_left) {
+    let is_listing = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
+    if take_one(&state.failures_left) || (!is_listing && take_one(&state.read_failures_left)) {
         let text = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>later</Message></Error>".to_owned();
         let response = hyper::Response::builder().status(503).body(s3s::Body::from(text));
         return Ok(response.unwrap());
@@ -271,7 +303,9 @@ impl S3 for Backend {
         let contents: Vec<Object> = rest.by_ref().take(page_size).map(|(key, stored)| entry(key, &stored)).collect();
         let is_truncated = rest.peek().is_some();
         let last_key = contents.last().and_then(|object| object.key.clone());
-        for (key, content) in std::mem::take(&mut *state.replacements.lock().unwrap()) {
+        let is_listed = |(key, _): &mut (String, Bytes)| key.starts_with(&prefix);
+        let listed: Vec<_> = state.replacements.lock().unwrap().extract_if(.., is_listed).collect();
+        for (key, content) in listed {
             state.put(&key, content);
         }
         Ok(S3Response::new(ListObjectsV2Output {
@@ -289,12 +323,17 @@ impl S3 for Backend {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
+        if self.0.refuses_reads.load(Ordering::Relaxed) {
+            return Err(s3_error!(AccessDenied));
+        }
         let stored = self.0.get(&input.bucket, &input.key, input.if_match.as_ref())?;
         let size = stored.content.len() as u64;
         let range = match input.range {
             Some(range) => range.check(size)?,
             None => 0..size,
         };
+        let read = Read { key: input.key.clone(), start: range.start, size, at: Instant::now() };
+        self.0.reads.lock().unwrap().push(read);
         let content = stored.content.slice(range.start as usize..range.end as usize);
         let content_range = input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end - 1));
         Ok(S3Response::new(GetObjectOutput {

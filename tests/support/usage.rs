@@ -3,13 +3,13 @@
 // Each test binary uses a part of this file.
 #![allow(dead_code)]
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 /// Source of all generated usage.
 pub const SOURCE: &str = "00000000-0000-0000-0000-00000000abcd";
@@ -23,7 +23,7 @@ pub const FIRST_DATE: &str = "2025-02-27";
 const HOUR: i64 = 3_600_000;
 
 /// Column name and its values.
-type Column = (&'static str, ArrayRef);
+pub type Column = (&'static str, ArrayRef);
 
 /// A small deterministic random source (SplitMix64, Steele, Lea and Flood 2014).
 pub struct Random(pub u64);
@@ -229,14 +229,22 @@ impl Cut<'_> {
 
 /// Writes one object.
 pub fn write_file(path: &Path, columns: Vec<Column>, row_group_rows: usize) {
+    fs::write(path, parquet(columns, row_group_rows)).expect("a file");
+}
+
+/// One object with row groups of at most `row_group_rows` rows.
+pub fn parquet(columns: Vec<Column>, row_group_rows: usize) -> Vec<u8> {
+    parquet_with(columns, WriterProperties::builder().set_max_row_group_row_count(Some(row_group_rows)))
+}
+
+/// One object, written with properties of the test's own.
+pub fn parquet_with(columns: Vec<Column>, properties: WriterPropertiesBuilder) -> Vec<u8> {
     let batch =
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
             .expect("columns of one length");
-    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(row_group_rows)).build();
-    let file = File::create(path).expect("a file");
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.build())).expect("a writer");
     writer.write(&batch).expect("rows");
-    writer.close().expect("a footer");
+    writer.into_inner().expect("a footer")
 }
 
 fn times(values: impl Iterator<Item = i64>) -> Column {

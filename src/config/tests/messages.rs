@@ -293,6 +293,7 @@ fn endpoints_are_checked() {
         ("https://minio?x=1", no_address),
         ("https://mi nio", no_address),
         ("https://user:word@minio", "holds a user name or password; use storage.access_key and storage.secret_key"),
+        ("https://user:wo/rd@minio", "holds a user name or password; use storage.access_key and storage.secret_key"),
     ];
     for (endpoint, text) in cases {
         let attempt = Attempt::new(POSTGRES).set(&format!("storage.endpoint={endpoint}"));

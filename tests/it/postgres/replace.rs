@@ -8,8 +8,8 @@ use gristmill::postgres::sql::TableName;
 use gristmill::sink::{Sink, Written};
 use uuid::Uuid;
 
+use super::{count, ready_database, sink, sink_with, target};
 use crate::day_rows::{MEASURE, UNIT, day, pod_rows};
-use crate::{count, ready_database, sink, sink_with, target};
 
 #[tokio::test]
 async fn a_rerun_gives_the_same_table_and_one_ledger_row() {

@@ -8,12 +8,12 @@ use gristmill::postgres::connection::Connector;
 use gristmill::postgres::error::PostgresError;
 use uuid::Uuid;
 
-use crate::postgres;
+use crate::database;
 
 /// The throwaway server has TLS; one that the environment names need not.
 async fn with_tls() -> (Postgres, PathBuf) {
-    let server = postgres::throwaway_server();
-    (postgres::database_on(server).await, server.ca_file())
+    let server = database::throwaway_server();
+    (database::database_on(server).await, server.ca_file())
 }
 
 /// Whether the session is encrypted, or why there is none.
@@ -91,7 +91,7 @@ async fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
 #[tokio::test]
 async fn a_folder_as_host_is_a_unix_socket_without_tls() {
     let (mut config, _) = with_tls().await;
-    config.host = postgres::throwaway_server().socket_folder().to_owned();
+    config.host = database::throwaway_server().socket_folder().to_owned();
     config.ssl_mode = SslMode::VerifyFull;
     assert!(!session(&config).await.unwrap());
 }

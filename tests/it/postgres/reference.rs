@@ -7,8 +7,8 @@ use gristmill::reference::load;
 use gristmill::rollups::facts::{CostCategory, NodeRole};
 use uuid::Uuid;
 
-use crate::preparation::{WINDOW, config_for};
-use crate::{OCTOBER, ready_database};
+use super::preparation::{WINDOW, config_for};
+use super::{OCTOBER, ready_database};
 
 #[tokio::test]
 async fn facts_come_sorted_from_the_small_tables() {

@@ -14,8 +14,9 @@ use gristmill::time::Window;
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::{NOVEMBER, OCTOBER, count, init, ready_database, sink, target};
+use crate::database;
 use crate::day_rows::{day, pod_rows};
-use crate::{NOVEMBER, OCTOBER, count, init, postgres, ready_database, sink, target};
 
 /// A configuration that writes October 2025 into the database.
 pub fn config_for(postgres: &Postgres) -> Config {
@@ -96,11 +97,11 @@ async fn objects(client: &tokio_postgres::Client) -> String {
 
 #[tokio::test]
 async fn init_db_twice_changes_nothing_the_second_time() {
-    let config = postgres::database().await;
+    let config = database::database().await;
     let done = init(&config, &[OCTOBER]).await;
     assert!(done.iter().any(|line| line.contains("schema tenant: created")), "{done:?}");
     assert!(done.iter().any(|line| line.contains("2025_10: created")), "{done:?}");
-    let client = postgres::client(&config).await;
+    let client = database::client(&config).await;
     let before = objects(&client).await;
     let done = init(&config, &[OCTOBER]).await;
     assert!(done.iter().all(|line| line.contains("already")), "{done:?}");
@@ -114,7 +115,7 @@ async fn init_db_twice_changes_nothing_the_second_time() {
 
 #[tokio::test]
 async fn init_db_at_the_same_time_from_two_places_works() {
-    let config = postgres::database().await;
+    let config = database::database().await;
     let months = [OCTOBER];
     let (first, second) = tokio::join!(init(&config, &months), init(&config, &months));
     assert!(first.len() > 2 && second.len() > 2);
@@ -197,7 +198,7 @@ async fn without_the_ledger_a_run_is_told_to_run_init_db() {
 
 #[tokio::test]
 async fn names_with_quotes_are_names() {
-    let mut config = postgres::database().await;
+    let mut config = database::database().await;
     config.schema = "a\"; drop".to_owned();
     config.table = "daily 'summary' \\ \"x\"".to_owned();
     init(&config, &[OCTOBER]).await;
@@ -206,7 +207,7 @@ async fn names_with_quotes_are_names() {
     let sink = sink(&config, source);
     sink.prepare(&[OCTOBER, NOVEMBER]).await.unwrap();
     sink.replace(pod_rows(day("2025-11-02"), source, 2, 1, None)).await.unwrap();
-    let client = postgres::client(&config).await;
+    let client = database::client(&config).await;
     assert_eq!(count(&client, &format!("SELECT count(*) FROM {}", target(&config))).await, 2);
     let found = preflight(&config_for(&config), &config, &[WINDOW()], None, Uuid::nil()).await;
     assert_eq!(found.problems, []);

@@ -7,8 +7,8 @@ use gristmill::schema::target::OCP_DAILY_SUMMARY;
 use gristmill::sink::{DayRows, Sink, Written};
 use uuid::Uuid;
 
+use super::{ready_database, sink, target};
 use crate::day_rows::{UNIT, batch, day, decimals, texts};
-use crate::{ready_database, sink, target};
 
 #[tokio::test]
 async fn every_type_comes_back_as_it_was_sent() {
@@ -92,7 +92,7 @@ async fn wider_types_of_the_target_are_encoded_as_the_catalog_says() {
     let rows = crate::day_rows::pod_rows(day("2025-10-08"), source, 3, 2, Some(5));
     sink(&config, source).for_report_period(Some(5)).replace(rows).await.unwrap();
     let sql = format!("SELECT count(*) FROM {table} WHERE report_period_id = 5 AND pod_usage_cpu_core_hours = 2");
-    assert_eq!(crate::count(&client, &sql).await, 3);
+    assert_eq!(super::count(&client, &sql).await, 3);
 }
 
 #[tokio::test]

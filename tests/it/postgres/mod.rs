@@ -1,20 +1,10 @@
-//! The PostgreSQL target against a real server: what is stored, what is replaced, what is refused.
+//! The PostgreSQL target by itself against a real server: what is stored, what is replaced, what is refused.
 
-#[path = "support/day_rows.rs"]
-mod day_rows;
-#[path = "postgres/faults.rs"]
 mod faults;
-#[path = "support/postgres.rs"]
-mod postgres;
-#[path = "postgres/preparation.rs"]
 mod preparation;
-#[path = "postgres/reference.rs"]
 mod reference;
-#[path = "postgres/replace.rs"]
 mod replace;
-#[path = "postgres/round_trip.rs"]
 mod round_trip;
-#[path = "postgres/tls.rs"]
 mod tls;
 
 use gristmill::config::Postgres;
@@ -24,14 +14,16 @@ use gristmill::time::BillingMonth;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use crate::database;
+
 const OCTOBER: BillingMonth = BillingMonth { year: 2025, month: 10 };
 const NOVEMBER: BillingMonth = BillingMonth { year: 2025, month: 11 };
 
 /// A database with our own tables and a partition for October 2025.
 async fn ready_database() -> (Postgres, Client) {
-    let config = postgres::database().await;
+    let config = database::database().await;
     init(&config, &[OCTOBER]).await;
-    let client = postgres::client(&config).await;
+    let client = database::client(&config).await;
     (config, client)
 }
 

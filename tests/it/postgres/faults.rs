@@ -14,8 +14,9 @@ use secrecy::SecretString;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::{OCTOBER, count, ready_database, sink, target};
+use crate::database;
 use crate::day_rows::{day, pod_rows};
-use crate::{OCTOBER, count, postgres, ready_database, sink, target};
 
 async fn write_one_day(config: &Postgres) -> Result<(), Failure> {
     let source = Uuid::new_v4();
@@ -30,7 +31,7 @@ async fn failure(config: &Postgres) -> Failure {
 
 #[tokio::test]
 async fn a_wrong_password_is_refused_and_not_shown() {
-    let mut config = postgres::database().await;
+    let mut config = database::database().await;
     config.password = Some(SecretString::from("hunter2-not-the-password".to_owned()));
     let failure = failure(&config).await;
     assert_eq!(failure.kind, ErrorKind::LoginRefused);
@@ -42,7 +43,7 @@ async fn a_wrong_password_is_refused_and_not_shown() {
 
 #[tokio::test]
 async fn an_unknown_database_is_a_refused_login() {
-    let mut config = postgres::database().await;
+    let mut config = database::database().await;
     config.database = "no_such_database".to_owned();
     let failure = failure(&config).await;
     assert_eq!(failure.kind, ErrorKind::LoginRefused);
@@ -51,7 +52,7 @@ async fn an_unknown_database_is_a_refused_login() {
 
 #[tokio::test]
 async fn nobody_at_the_port_is_transient() {
-    let mut config = postgres::database().await;
+    let mut config = database::database().await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config.port = free.local_addr().unwrap().port();
     drop(free);
@@ -64,7 +65,7 @@ async fn nobody_at_the_port_is_transient() {
 
 #[tokio::test]
 async fn a_server_that_says_nothing_meets_the_connect_timeout() {
-    let mut config = postgres::database().await;
+    let mut config = database::database().await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config.port = silent.local_addr().unwrap().port();
     config.connect_timeout_seconds = 1;
@@ -188,7 +189,7 @@ async fn two_writers_of_one_day_take_turns() {
     let source = Uuid::new_v4();
     sink(&config, source).replace(pod_rows(day("2025-10-01"), source, 1, 1, None)).await.unwrap();
     // A writer that is stuck in the middle of its transaction: it waits for this row lock, holding the day's lock.
-    let blocker = postgres::client(&config).await;
+    let blocker = database::client(&config).await;
     blocker.batch_execute(&format!("BEGIN; SELECT 1 FROM {} FOR UPDATE", target(&config))).await.unwrap();
     let mut patient = config.clone();
     patient.lock_timeout_seconds = 30;
@@ -213,7 +214,7 @@ async fn a_backend_that_is_terminated_leaves_the_old_day_and_the_day_is_tried_ag
     let source = Uuid::new_v4();
     let sink = sink(&config, source);
     sink.replace(pod_rows(day("2025-10-01"), source, 5, 1, None)).await.unwrap();
-    let blocker = postgres::client(&config).await;
+    let blocker = database::client(&config).await;
     // Holds up the ledger row, the last statement of the day, with everything else done.
     blocker.batch_execute("BEGIN; SELECT 1 FROM gristmill.day_ledger FOR UPDATE").await.unwrap();
     let writing = tokio::spawn(async move { sink.replace(pod_rows(day("2025-10-01"), source, 9, 1, None)).await });

@@ -1,0 +1,161 @@
+//! A day leaves while later ones are still to be fetched, and the bytes in flight stay within their budget.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use gristmill::config::Config;
+use gristmill::error::Failure;
+use gristmill::run::{RunOptions, run_into};
+use gristmill::sink::{DayRows, Sink, Written};
+use gristmill::telemetry::progress::Progress;
+use gristmill::telemetry::report::RunReport;
+use serde_json::json;
+
+use crate::delivery::{self, from_server, pod_key};
+use crate::s3_server::{Read, S3Server};
+use crate::usage::{PodRow, parquet, pod_columns};
+use crate::{case, usage};
+
+const DAY_COUNT: usize = 12;
+const PODS: usize = 100;
+/// The object is larger than what is read together with a footer, so its columns are fetched when their turn comes.
+const READ_WITH_FOOTER_BYTES: u64 = 64 * 1024;
+
+/// A target that takes its time and notes when each day was committed.
+struct SlowSink {
+    takes: Duration,
+    days: Mutex<Vec<Committed>>,
+}
+
+#[derive(Clone)]
+struct Committed {
+    day: String,
+    sums: Vec<(&'static str, i128)>,
+    ended: Instant,
+}
+
+impl SlowSink {
+    fn new(takes: Duration) -> Arc<Self> {
+        Arc::new(Self { takes, days: Mutex::new(Vec::new()) })
+    }
+
+    fn committed(&self) -> Vec<Committed> {
+        let mut days = self.days.lock().unwrap().clone();
+        days.sort_by(|a, b| a.day.cmp(&b.day));
+        days
+    }
+}
+
+impl Sink for SlowSink {
+    fn replace(&self, rows: DayRows) -> BoxFuture<'_, Result<Written, Failure>> {
+        async move {
+            tokio::time::sleep(self.takes).await;
+            let row_count = rows.row_count();
+            let day = rows.day.to_string();
+            self.days.lock().unwrap().push(Committed { day, sums: rows.sums, ended: Instant::now() });
+            Ok(Written::Replaced { deleted_row_count: 0, row_count })
+        }
+        .boxed()
+    }
+
+    fn parallel_days(&self) -> usize {
+        1
+    }
+}
+
+fn days() -> Vec<String> {
+    (1..=DAY_COUNT).map(|day| format!("2025-10-{day:02}")).collect()
+}
+
+/// Numbers without a pattern, so that they do not compress away.
+fn rows(day: &str) -> Vec<PodRow> {
+    let mut random = usage::Random(delivery::milliseconds(day).unsigned_abs());
+    let mut number = || Some(random.next() as f64 / 1e15);
+    let template = &delivery::pod_rows(day, 1.0)[0];
+    let mut rows = Vec::new();
+    for hour in 0..24 {
+        for pod in 0..PODS {
+            rows.push(PodRow {
+                milliseconds: delivery::milliseconds(day) + hour * 3_600_000,
+                pod: Some(format!("pod-{pod}")),
+                usage: std::array::from_fn(|_| number()),
+                ..template.clone()
+            });
+        }
+    }
+    rows
+}
+
+async fn server_with_days(row_group_rows: usize) -> S3Server {
+    let server = S3Server::start().await;
+    for day in days() {
+        let object = parquet(pod_columns(&rows(&day)), row_group_rows);
+        assert!(object.len() as u64 > 2 * READ_WITH_FOOTER_BYTES, "{} bytes", object.len());
+        server.put(&pod_key(&day), object);
+    }
+    server
+}
+
+fn config(server: &S3Server, memory_budget: &str) -> Config {
+    let folder = std::path::Path::new("/nowhere");
+    let mut settings = from_server(delivery::settings(folder, "2025-10-01", &days()[DAY_COUNT - 1]), server);
+    settings["target"] = json!({"kind": "none"});
+    settings["reference"]["node_roles"] = json!([{"node": "node-a", "resource_id": "i-a", "role": "worker"}]);
+    settings["performance"] = json!({"max_workers": 2, "memory_budget": memory_budget});
+    case::parse(&settings)
+}
+
+async fn run_slowly(server: &S3Server, memory_budget: &str, sink: &Arc<SlowSink>) -> RunReport {
+    let config = config(server, memory_budget);
+    let target = Arc::clone(sink) as Arc<dyn Sink>;
+    let report = run_into(&config, &RunOptions::default(), &Progress::hidden(), target).await;
+    assert_eq!(report.exit_code, 0, "{report:#?}");
+    assert!(report.days.iter().all(|day| day.status == "written" && day.rows_in == 24 * PODS as u64), "{report:#?}");
+    report
+}
+
+/// When the columns of a day's object were first asked for; its footer was read before.
+fn first_fetch(reads: &[Read], day: &str) -> Instant {
+    let is_of_columns = |read: &&Read| read.key == pod_key(day) && read.start < read.size - READ_WITH_FOOTER_BYTES;
+    reads.iter().find(is_of_columns).unwrap_or_else(|| panic!("{day} was fetched")).at
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_day_is_committed_before_the_last_is_fetched() {
+    let server = server_with_days(24 * PODS).await;
+    let sink = SlowSink::new(Duration::from_millis(60));
+    let report = run_slowly(&server, "64MiB", &sink).await;
+    let (reads, committed, days) = (server.reads(), sink.committed(), days());
+    assert_eq!(committed.iter().map(|day| day.day.clone()).collect::<Vec<_>>(), days);
+
+    assert!(committed[0].ended < first_fetch(&reads, &days[DAY_COUNT - 1]), "the last day waits for the first");
+    // No day is fetched long before its turn: when one begins, at most one of those before it is still in memory.
+    for (number, day) in days.iter().enumerate() {
+        let begins = first_fetch(&reads, day);
+        let gone = committed.iter().filter(|day| day.ended < begins).count();
+        assert!(gone + 1 >= number, "{day} is fetched when {gone} days are committed");
+    }
+    // And it is an overlap, not a queue: the next day is fetched while a day is still being written.
+    let overlapping = (1..DAY_COUNT).filter(|number| first_fetch(&reads, &days[*number]) < committed[number - 1].ended);
+    assert!(overlapping.count() >= DAY_COUNT / 2, "days are fetched while the target works");
+    assert!(report.peak_chunk_bytes <= 32 << 20, "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_in_flight_stay_within_the_budget() {
+    // Small row groups, so that several of them fit into the tight budget at once.
+    let server = server_with_days(120).await;
+    let (roomy, tight) = (SlowSink::new(Duration::ZERO), SlowSink::new(Duration::ZERO));
+    let mut peaks = Vec::new();
+    for (memory_budget, half, sink) in [("64MiB", 32 << 20, &roomy), ("1MiB", 512 << 10, &tight)] {
+        let report = run_slowly(&server, memory_budget, sink).await;
+        assert!(report.peak_chunk_bytes > 0 && report.peak_chunk_bytes <= half, "{memory_budget}: {report:#?}");
+        assert!(report.peak_state_bytes <= half, "{memory_budget}: {report:#?}");
+        peaks.push(report.peak_chunk_bytes);
+    }
+    assert!(peaks[1] <= peaks[0], "{peaks:?}");
+    let sums = |sink: &SlowSink| sink.committed().into_iter().map(|day| (day.day, day.sums)).collect::<Vec<_>>();
+    assert_eq!(sums(&roomy), sums(&tight), "the budget changes no number");
+}
