@@ -130,7 +130,7 @@ impl ErrorKind {
             K::LabelRefused => {
                 "mend the label at its source; `semantics: balanced` takes blank texts and nested values"
             }
-            K::ValueUnusable => "look for the named keys in the report; the value there cannot be stored as a decimal",
+            K::ValueUnusable => "look for the named keys and column in the report; the value there cannot be stored",
             K::NotConserved => {
                 "do not use the day; report this with the two numbers, it is a defect of gristmill or of the input"
             }

@@ -2,9 +2,9 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BinaryViewArray, DictionaryArray, Float64Array, Int32Array, ListArray,
@@ -69,8 +69,10 @@ impl Times {
     /// `None` if the type is no time.
     pub fn new(array: Option<&ArrayRef>, row_count: usize) -> Option<Self> {
         let Some(array) = array else { return Some(Self::all_null(row_count)) };
+        if array.logical_null_count() == array.len() {
+            return Some(Self::all_null(row_count));
+        }
         let (values, units_per_second) = match array.data_type() {
-            DataType::Null => return Some(Self::all_null(row_count)),
             DataType::Date32 => {
                 let days = array.as_primitive::<Date32Type>();
                 let values = days.values().iter().map(|day| i64::from(*day)).collect();
@@ -143,7 +145,8 @@ impl BatchColumn {
     /// Coerces an array to the form of its declared type.
     pub fn new(column_type: ColumnType, array: Option<&ArrayRef>) -> Result<Self, Unusable> {
         let Some(array) = array else { return Ok(Self::Absent) };
-        if *array.data_type() == DataType::Null {
+        // A column without any value may have any type.
+        if array.logical_null_count() == array.len() {
             return Ok(Self::Absent);
         }
         match column_type {
@@ -215,21 +218,30 @@ fn numbers(array: &ArrayRef) -> Option<Float64Array> {
         DataType::UInt32 => array.as_primitive::<UInt32Type>().unary(f64::from),
         DataType::UInt64 => array.as_primitive::<UInt64Type>().unary(|value| value as f64),
         DataType::Decimal32(_, scale) => {
-            let divisor = power_of_ten(*scale);
-            array.as_primitive::<Decimal32Type>().unary(|value| f64::from(value) / divisor)
+            array.as_primitive::<Decimal32Type>().unary(|value| double(i128::from(value), *scale))
         }
         DataType::Decimal64(_, scale) => {
-            let divisor = power_of_ten(*scale);
-            array.as_primitive::<Decimal64Type>().unary(|value| value as f64 / divisor)
+            array.as_primitive::<Decimal64Type>().unary(|value| double(i128::from(value), *scale))
         }
-        DataType::Decimal128(_, scale) => {
-            let divisor = power_of_ten(*scale);
-            array.as_primitive::<Decimal128Type>().unary(|value| value as f64 / divisor)
-        }
+        DataType::Decimal128(_, scale) => array.as_primitive::<Decimal128Type>().unary(|value| double(value, *scale)),
+        DataType::Decimal256(_, scale) => array.as_primitive::<Decimal256Type>().unary(|value| nearest(value, *scale)),
         _ => return None,
     })
 }
 
-fn power_of_ten(scale: i8) -> f64 {
-    10_f64.powi(i32::from(scale))
+/// The double nearest to value · 10^-scale.
+#[allow(clippy::cast_precision_loss)]
+fn double(value: i128, scale: i8) -> f64 {
+    // Both operands are exact doubles, so the one division rounds correctly.
+    const EXACT_INTEGER: u128 = 1 << 53;
+    const EXACT_POWER: i8 = 22;
+    if value.unsigned_abs() <= EXACT_INTEGER && (0..=EXACT_POWER).contains(&scale) {
+        return value as f64 / 10_f64.powi(i32::from(scale));
+    }
+    nearest(value, scale)
+}
+
+/// The same through the decimal text, whose parser rounds correctly.
+fn nearest(value: impl std::fmt::Display, scale: i8) -> f64 {
+    format!("{value}e{}", -i16::from(scale)).parse().unwrap_or(f64::NAN)
 }

@@ -33,6 +33,8 @@ fn dates_count_as_midnight_and_null_types_as_no_time() {
     assert_eq!(Times::new(Some(&nulls), 2).unwrap().day(1), None);
     assert_eq!(Times::new(None, 1).unwrap().day(0), None);
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let no_values: ArrayRef = Arc::new(Int64Array::from(vec![None, None]));
+    assert_eq!(Times::new(Some(&no_values), 2).unwrap().day(0), None);
     assert!(Times::new(Some(&numbers), 1).is_none());
 }
 
@@ -81,4 +83,29 @@ fn a_dictionary_of_bytes_names_the_row_that_is_not_utf8() {
     assert!(BatchColumn::new(ColumnType::Labels, Some(&build(b"{}"))).is_ok());
     let refused = BatchColumn::new(ColumnType::Labels, Some(&build(b"\xff"))).err();
     assert_eq!(refused, Some(Unusable::NotUtf8 { row: 2 }));
+}
+
+#[test]
+fn a_column_without_values_may_have_any_type() {
+    let nothing: ArrayRef = Arc::new(arrow_array::StringViewArray::from(vec![None::<&str>, None]));
+    assert!(matches!(BatchColumn::new(ColumnType::Number, Some(&nothing)), Ok(BatchColumn::Absent)));
+}
+
+#[test]
+fn decimals_become_the_nearest_double() {
+    let decimals = |value: i128, scale: i8| -> ArrayRef {
+        Arc::new(arrow_array::Decimal128Array::from(vec![value]).with_precision_and_scale(38, scale).unwrap())
+    };
+    for (value, scale, expected) in [
+        (19_532_609_096_972_337_495_600_i128, 6, 19_532_609_096_972_337.495_6_f64),
+        (-15, 1, -1.5),
+        (1, 30, 1e-30),
+        (123_456_789, 0, 123_456_789.0),
+    ] {
+        let Ok(BatchColumn::Numbers(numbers)) = BatchColumn::new(ColumnType::Number, Some(&decimals(value, scale)))
+        else {
+            panic!("decimals are numbers");
+        };
+        assert_eq!(numbers.value(0).to_bits(), expected.to_bits(), "{value} with scale {scale}");
+    }
 }

@@ -98,16 +98,22 @@ pub fn project(
             .collect();
         if !is_usable(column.column_type, found) {
             // Writers give a column without any value whatever type they like (contract, section 1.5).
-            if column_leaves.iter().all(|leaf| is_all_null(metadata, row_group, *leaf)) {
-                roots.push(None);
-                continue;
+            match holds_values(metadata, row_group, &column_leaves) {
+                Some(false) => {
+                    roots.push(None);
+                    continue;
+                }
+                Some(true) => {
+                    return Err(ProjectionError::Unusable {
+                        object: object.to_owned(),
+                        column: column.name,
+                        found: found.to_string(),
+                        expected: expected(column.column_type),
+                    });
+                }
+                // Decoding will tell.
+                None => {}
             }
-            return Err(ProjectionError::Unusable {
-                object: object.to_owned(),
-                column: column.name,
-                found: found.to_string(),
-                expected: expected(column.column_type),
-            });
         }
         if is_text(found) && column_leaves.len() == 1 {
             let chunk = metadata.row_group(row_group).column(column_leaves[0]);
@@ -122,10 +128,13 @@ pub fn project(
     Ok(Projection { roots, leaves, schema: Arc::new(Schema::new(fields)) })
 }
 
-fn is_all_null(metadata: &ParquetMetaData, row_group: usize, leaf: usize) -> bool {
+/// Whether any leaf of a column has a value; `None` if the footer does not tell.
+fn holds_values(metadata: &ParquetMetaData, row_group: usize, leaves: &[usize]) -> Option<bool> {
     let row_group = metadata.row_group(row_group);
-    let null_count = row_group.column(leaf).statistics().and_then(Statistics::null_count_opt);
-    null_count.is_some_and(|nulls| i64::try_from(nulls).is_ok_and(|nulls| nulls == row_group.num_rows()))
+    let row_count = u64::try_from(row_group.num_rows()).ok()?;
+    let null_count = |leaf: &usize| row_group.column(*leaf).statistics().and_then(Statistics::null_count_opt);
+    let null_counts = leaves.iter().map(null_count).collect::<Option<Vec<u64>>>()?;
+    Some(null_counts.iter().any(|nulls| *nulls < row_count))
 }
 
 /// A dictionary is kept where all data pages have one; where it overflowed into plain pages, views cost less than hashing
@@ -158,7 +167,8 @@ fn is_usable(column_type: ColumnType, data_type: &DataType) -> bool {
         ColumnType::Number => {
             data_type.is_integer()
                 || matches!(data_type, DataType::Float16 | DataType::Float32 | DataType::Float64)
-                || matches!(data_type, DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..))
+                || matches!(data_type, DataType::Decimal32(..) | DataType::Decimal64(..))
+                || matches!(data_type, DataType::Decimal128(..) | DataType::Decimal256(..))
         }
         ColumnType::Labels => is_text(data_type) || is_label_group(data_type),
     }

@@ -11,32 +11,34 @@ enum Token {
     AnyRun,
     AnyCharacter,
     Character(char),
+    /// The escape character with nothing behind it.
+    TrailingEscape,
 }
 
-/// A pattern that PostgreSQL refuses.
+/// What PostgreSQL refuses, at the moment when matching gets there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("LIKE pattern ends with its escape character")]
 pub struct TrailingEscape;
 
 impl LikePattern {
     /// Parses a pattern; with `escape`, a backslash makes the next character literal.
-    /// Errors: `TrailingEscape` if nothing follows the last backslash.
-    pub fn parse(pattern: &str, escape: bool) -> Result<Self, TrailingEscape> {
+    pub fn parse(pattern: &str, escape: bool) -> Self {
         let mut tokens = Vec::new();
         let mut characters = pattern.chars();
         while let Some(character) = characters.next() {
             tokens.push(match character {
-                '\\' if escape => Token::Character(characters.next().ok_or(TrailingEscape)?),
+                '\\' if escape => characters.next().map_or(Token::TrailingEscape, Token::Character),
                 '%' => Token::AnyRun,
                 '_' => Token::AnyCharacter,
                 other => Token::Character(other),
             });
         }
-        Ok(Self { tokens })
+        Self { tokens }
     }
 
     /// Whether the whole text matches. Takes at most pattern × text steps.
-    pub fn matches(&self, text: &str) -> bool {
+    /// Errors: `TrailingEscape` if matching comes to a last backslash with text left.
+    pub fn matches(&self, text: &str) -> Result<bool, TrailingEscape> {
         let text: Vec<char> = text.chars().collect();
         let (mut at, mut token) = (0, 0);
         // Where to go on if the run behind the last `%` has to be one character longer.
@@ -50,6 +52,7 @@ impl LikePattern {
                 }
                 Some(Token::AnyCharacter) => true,
                 Some(Token::Character(character)) => *character == text[at],
+                Some(Token::TrailingEscape) => return Err(TrailingEscape),
                 None => false,
             };
             if fits {
@@ -60,10 +63,10 @@ impl LikePattern {
                 at = run_start + 1;
                 token = run_token + 1;
             } else {
-                return false;
+                return Ok(false);
             }
         }
-        self.tokens[token..].iter().all(|token| *token == Token::AnyRun)
+        Ok(self.tokens[token..].iter().all(|token| *token == Token::AnyRun))
     }
 }
 
@@ -89,16 +92,24 @@ mod tests {
             (r"a\%", r"a\x", true),
         ];
         for (pattern, text, expected) in cases {
-            let parsed = LikePattern::parse(pattern, false).unwrap();
-            assert_eq!(parsed.matches(text), expected, "{pattern} against {text}");
+            let parsed = LikePattern::parse(pattern, false);
+            assert_eq!(parsed.matches(text), Ok(expected), "{pattern} against {text}");
         }
     }
 
     #[test]
     fn backslash_escapes_only_where_it_is_asked_to() {
-        assert!(LikePattern::parse(r"a\%", true).unwrap().matches("a%"));
-        assert!(!LikePattern::parse(r"a\%", true).unwrap().matches("ab"));
-        assert_eq!(LikePattern::parse(r"a\", true), Err(TrailingEscape));
-        assert!(LikePattern::parse(r"a\", false).unwrap().matches(r"a\"));
+        assert_eq!(LikePattern::parse(r"a\%", true).matches("a%"), Ok(true));
+        assert_eq!(LikePattern::parse(r"a\%", true).matches("ab"), Ok(false));
+        assert_eq!(LikePattern::parse(r"a\", false).matches(r"a\"), Ok(true));
+    }
+
+    #[test]
+    fn an_escape_at_the_end_is_refused_only_where_matching_gets_there() {
+        assert_eq!(LikePattern::parse(r"a\", true).matches("a"), Ok(false));
+        assert_eq!(LikePattern::parse(r"a\", true).matches("b"), Ok(false));
+        assert_eq!(LikePattern::parse(r"a\", true).matches("ab"), Err(TrailingEscape));
+        assert_eq!(LikePattern::parse(r"%\", true).matches("a"), Err(TrailingEscape));
+        assert_eq!(LikePattern::parse(r"%\", true).matches(""), Ok(false));
     }
 }

@@ -71,32 +71,37 @@ pub struct CategoryMatch {
 }
 
 impl<'a> Categories<'a> {
-    pub fn new(categories: &[CostCategory], escape: bool, names: &'a NameTable) -> Result<Self, TrailingEscape> {
+    pub fn new(categories: &[CostCategory], escape: bool, names: &'a NameTable) -> Self {
         let parse = |category: &CostCategory| {
-            Ok((LikePattern::parse(&category.namespace_pattern, escape)?, category.cost_category_id))
+            (LikePattern::parse(&category.namespace_pattern, escape), category.cost_category_id)
         };
-        let patterns = categories.iter().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, names, known: HashMap::new() })
+        Self { patterns: categories.iter().map(parse).collect(), names, known: HashMap::new() }
     }
 
     /// Categories of a namespace of the day; null matches nothing.
-    pub fn of(&mut self, namespace: NameId) -> CategoryMatch {
+    pub fn of(&mut self, namespace: NameId) -> Result<CategoryMatch, TrailingEscape> {
         if let Some(known) = self.known.get(&namespace) {
-            return *known;
+            return Ok(*known);
         }
         let mut found = CategoryMatch::default();
         if let Some(text) = self.names.text(namespace) {
-            for id in self.all_of(text) {
+            for id in self.all_of(text)? {
                 found.pattern_count += 1;
                 found.cost_category_id = found.cost_category_id.max(Some(id));
             }
         }
         self.known.insert(namespace, found);
-        found
+        Ok(found)
     }
 
     /// Ids of all patterns that match a text, one per pattern.
-    pub fn all_of(&self, text: &str) -> Vec<i32> {
-        self.patterns.iter().filter(|(pattern, _)| pattern.matches(text)).map(|(_, id)| *id).collect()
+    pub fn all_of(&self, text: &str) -> Result<Vec<i32>, TrailingEscape> {
+        let mut ids = Vec::new();
+        for (pattern, id) in &self.patterns {
+            if pattern.matches(text)? {
+                ids.push(*id);
+            }
+        }
+        Ok(ids)
     }
 }

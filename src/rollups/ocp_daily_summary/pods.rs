@@ -42,7 +42,7 @@ pub fn pod_rows(tables: &DayTables<'_>, joins: &mut Joins<'_, '_>) -> Result<Vec
     for group in 0..table.len() {
         let keys = table.keys_of(group);
         let (namespace, node, pod_labels) = (NameId(keys[0]), NameId(keys[1]), LabelSetId(keys[2]));
-        let category = joins.categories.of(namespace);
+        let category = joins.categories.of(namespace).map_err(|source| FinishError::pattern(tables, source))?;
         let times = if joins.joins_multiply { category.pattern_count.max(1) } else { 1 };
         for node_labels in joins.labels.node_sets(node) {
             for namespace_labels in joins.labels.namespace_sets(namespace) {

@@ -165,6 +165,11 @@ impl FinishError {
         }
     }
 
+    /// Names the day whose namespaces met the pattern.
+    pub fn pattern(tables: &DayTables<'_>, source: TrailingEscape) -> Self {
+        Self::Pattern { day: tables.day, source }
+    }
+
     /// The kind that decides exit code and fix.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -188,8 +193,7 @@ pub fn finish(tables: &DayTables<'_>, reference: &ReferenceData, semantics: Sema
         .map_err(|source| FinishError::out_of_range(tables, NameId::NULL, NameId::NULL, source))?;
     let mut labels = LabelJoin::new(tables.label_sets(NODE_LABELS), tables.label_sets(NAMESPACE_LABELS), tables.labels);
     let namespaces = tables.names(report::NAMESPACE.name);
-    let mut categories = Categories::new(&reference.cost_categories, semantics.like_has_escape(), namespaces)
-        .map_err(|source| FinishError::Pattern { day: tables.day, source })?;
+    let mut categories = Categories::new(&reference.cost_categories, semantics.like_has_escape(), namespaces);
 
     let mut rows = pod_rows(
         tables,
@@ -201,7 +205,7 @@ pub fn finish(tables: &DayTables<'_>, reference: &ReferenceData, semantics: Sema
             joins_multiply: semantics.joins_multiply(),
         },
     )?;
-    let unallocated = unallocated_rows(tables, &rows, &reference.node_roles, &categories, semantics.joins_multiply());
+    let unallocated = unallocated_rows(tables, &rows, &reference.node_roles, &categories, semantics.joins_multiply())?;
     rows.extend(unallocated);
     if semantics.conserves() {
         conservation::check_totals(tables, &rows)?;

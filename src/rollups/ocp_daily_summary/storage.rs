@@ -56,7 +56,7 @@ pub fn storage_rows(tables: &DayTables<'_>, joins: &mut Joins<'_, '_>) -> Result
         let keys = table.keys_of(group);
         let (volume, pod) = split_keys(keys);
         let (volume_labels, claim_labels) = (LabelSetId(keys[6]), LabelSetId(keys[7]));
-        let category = joins.categories.of(volume.namespace);
+        let category = joins.categories.of(volume.namespace).map_err(|source| FinishError::pattern(tables, source))?;
         let times = if joins.semantics.joins_multiply() { category.pattern_count.max(1) } else { 1 };
         for (node, resource_id) in map.places(&volume, pod) {
             for node_labels in joins.labels.node_sets(*node) {

@@ -9,8 +9,9 @@ use hashbrown::HashMap;
 use super::POD_SUMS;
 use super::labels_join::Categories;
 use super::pods::max_of;
-use super::rows::{RowKind, SummaryRow};
+use super::rows::{FinishError, RowKind, SummaryRow};
 use crate::rollups::facts::NodeRole;
+use crate::rollups::like::TrailingEscape;
 use crate::rollups::sum::CompensatedSum;
 use crate::rollups::tables::{DayTables, NameId};
 use crate::schema::source::{NAMESPACE, NODE, RESOURCE_ID};
@@ -45,7 +46,7 @@ pub fn unallocated_rows(
     roles: &[NodeRole],
     categories: &Categories<'_>,
     joins_multiply: bool,
-) -> Vec<SummaryRow> {
+) -> Result<Vec<SummaryRow>, FinishError> {
     let roles = RoleIndex::new(roles);
     let node_names = tables.names(NODE.name);
     let resource_ids = tables.names(RESOURCE_ID.name);
@@ -72,10 +73,20 @@ pub fn unallocated_rows(
             node.role = role.map(str::to_owned);
         }
     }
-    nodes.iter().flat_map(|(node, sums)| rows_of(*node, sums, categories, joins_multiply)).collect()
+    let mut rows = Vec::with_capacity(nodes.len());
+    for (node, sums) in &nodes {
+        let of_node = rows_of(*node, sums, categories, joins_multiply);
+        rows.extend(of_node.map_err(|source| FinishError::pattern(tables, source))?);
+    }
+    Ok(rows)
 }
 
-fn rows_of(node: NameId, sums: &Node, categories: &Categories<'_>, joins_multiply: bool) -> Vec<SummaryRow> {
+fn rows_of(
+    node: NameId,
+    sums: &Node,
+    categories: &Categories<'_>,
+    joins_multiply: bool,
+) -> Result<Vec<SummaryRow>, TrailingEscape> {
     let namespace = match sums.role.as_deref() {
         Some("master" | "infra") => Some(PLATFORM_UNALLOCATED),
         Some("worker") => Some(WORKER_UNALLOCATED),
@@ -97,12 +108,12 @@ fn rows_of(node: NameId, sums: &Node, categories: &Categories<'_>, joins_multipl
         cluster_capacity: sums.cluster_capacity,
         ..SummaryRow::empty(RowKind::Unallocated)
     };
-    let matching = namespace.map_or_else(Vec::new, |namespace| categories.all_of(namespace));
-    if joins_multiply && !matching.is_empty() {
+    let matching = namespace.map(|namespace| categories.all_of(namespace)).transpose()?.unwrap_or_default();
+    Ok(if joins_multiply && !matching.is_empty() {
         matching.into_iter().map(|id| row(Some(id))).collect()
     } else {
         vec![row(matching.into_iter().max())]
-    }
+    })
 }
 
 /// Greatest role per (node, resource id).
