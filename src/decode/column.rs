@@ -141,6 +141,25 @@ impl BatchColumn {
             ColumnType::Timestamp => Some(Self::Absent),
         }
     }
+
+    /// Whether the texts are UTF-8, for columns whose bytes became strings unchecked.
+    pub fn is_utf8(&self) -> bool {
+        match self {
+            Self::Text(text) | Self::Labels(LabelColumn::Text(text)) => text.is_utf8(),
+            Self::Absent | Self::Numbers(_) => true,
+            // Nobody writes the parts of a label group as anything but UTF-8 strings.
+            Self::Labels(_) => false,
+        }
+    }
+}
+
+impl TextColumn {
+    fn is_utf8(&self) -> bool {
+        match self {
+            Self::Dictionary { values, .. } => StringArray::try_from_binary(values.clone().into()).is_ok(),
+            Self::Views(views) => views.clone().to_binary_view().to_string_view().is_ok(),
+        }
+    }
 }
 
 /// Bytes count as text if they are UTF-8; the check shares their buffers, so a dictionary keeps its address.

@@ -9,7 +9,6 @@ mod tests;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -148,12 +147,19 @@ impl<'a> Batches<'a> {
             object: self.row_group.object.to_owned(),
             row_group: self.row_group.row_group,
             column: self.row_group.columns[position].name,
-            found: array(position).map_or_else(String::new, |array| what_it_is(array.data_type())),
+            found: match array(position) {
+                Some(_) if self.row_group.projection.unchecked[position] => "bytes that are not all UTF-8".to_owned(),
+                Some(array) => array.data_type().to_string(),
+                None => String::new(),
+            },
         };
         let times = Times::new(array(0), decoded.num_rows()).ok_or_else(|| unusable(0))?;
         let mut columns = vec![BatchColumn::Absent];
         for (position, column) in self.row_group.columns.iter().enumerate().skip(1) {
-            let column = BatchColumn::new(column.column_type, array(position)).ok_or_else(|| unusable(position))?;
+            let is_unchecked = self.row_group.projection.unchecked[position];
+            let column = BatchColumn::new(column.column_type, array(position))
+                .filter(|column| !is_unchecked || column.is_utf8())
+                .ok_or_else(|| unusable(position))?;
             columns.push(column);
         }
         let first_row = self.next_row;
@@ -195,15 +201,6 @@ impl Iterator for Batches<'_> {
             }
         }
     }
-}
-
-/// A type as messages name it. Bytes would do if they were UTF-8.
-fn what_it_is(data_type: &DataType) -> String {
-    let is_bytes = match data_type {
-        DataType::Dictionary(_, values) => **values == DataType::Binary,
-        other => *other == DataType::BinaryView,
-    };
-    if is_bytes { "bytes that are not all UTF-8".to_owned() } else { data_type.to_string() }
 }
 
 fn parquet_error(row_group: &RowGroup<'_>, source: impl std::error::Error + Send + Sync + 'static) -> DecodeError {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::parquet_to_arrow_schema;
-use parquet::basic::Encoding;
+use parquet::basic::{ConvertedType, Encoding, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::schema::types::ColumnDescriptor;
 
 use crate::error::ErrorKind;
 use crate::impl_failure;
@@ -18,6 +19,8 @@ pub struct Projection {
     pub roots: Vec<Option<usize>>,
     /// Leaf columns to fetch and decode.
     pub leaves: Vec<usize>,
+    /// For each column of the scan whether the reader makes strings of its bytes without looking whether they are UTF-8.
+    pub unchecked: Vec<bool>,
     /// The whole file's schema with the types that decoding shall produce.
     pub schema: SchemaRef,
 }
@@ -82,6 +85,7 @@ pub fn project(
         .map_err(|source| ProjectionError::Schema { object: object.to_owned(), source })?;
     let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
     let mut roots = Vec::with_capacity(columns.len());
+    let mut unchecked = Vec::with_capacity(columns.len());
     let mut leaves = Vec::new();
     for column in columns {
         let Some(root) = fields.iter().position(|field| field.name() == column.name) else {
@@ -89,6 +93,7 @@ pub fn project(
                 return Err(ProjectionError::Missing { object: object.to_owned(), column: column.name });
             }
             roots.push(None);
+            unchecked.push(false);
             continue;
         };
         let found = fields[root].data_type();
@@ -107,12 +112,13 @@ pub fn project(
             let chunk = metadata.row_group(row_group).column(column_leaves[0]);
             fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(text_type(found, chunk)));
         }
+        unchecked.push(column_leaves.iter().any(|leaf| is_unchecked(&parquet_schema.column(*leaf))));
         leaves.extend(column_leaves);
         roots.push(Some(root));
     }
     leaves.sort_unstable();
     leaves.dedup();
-    Ok(Projection { roots, leaves, schema: Arc::new(Schema::new(fields)) })
+    Ok(Projection { roots, leaves, unchecked, schema: Arc::new(Schema::new(fields)) })
 }
 
 /// A dictionary is kept where all data pages have one; where it overflowed into plain pages, views cost less than hashing
@@ -123,11 +129,19 @@ fn text_type(found: &DataType, chunk: &ColumnChunkMetaData) -> DataType {
         && chunk
             .page_encoding_stats_mask()
             .is_none_or(|mask| mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY));
-    match (has_only_dictionary_pages, found) {
+    // For strings with another annotation than UTF-8 the reader makes dictionaries whose type is not their values'.
+    let keeps_dictionary =
+        has_only_dictionary_pages && (*found == DataType::Binary || !is_unchecked(chunk.column_descr()));
+    match (keeps_dictionary, found) {
         (true, _) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(found.clone())),
         (false, DataType::Binary) => DataType::BinaryView,
         (false, _) => DataType::Utf8View,
     }
+}
+
+/// Only the UTF-8 annotation makes the reader check; others, such as JSON, become strings as well.
+fn is_unchecked(leaf: &ColumnDescriptor) -> bool {
+    leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() != ConvertedType::UTF8
 }
 
 fn is_text(data_type: &DataType) -> bool {
