@@ -15,8 +15,10 @@ pub enum ErrorKind {
     ColumnMissing,
     /// A column has a type that cannot be coerced to the declared one.
     ColumnUnusable,
-    /// A label text is not a JSON object, or holds what the chosen semantics refuse.
+    /// A label text is not a JSON object.
     LabelMalformed,
+    /// A label is an object, but blank, nested or not storable where the chosen semantics need otherwise.
+    LabelRefused,
     /// A value cannot be computed or stored (NaN, infinity, division by zero, overflow, NUL byte).
     ValueUnusable,
     /// Totals in and totals out differ.
@@ -69,6 +71,7 @@ impl ErrorKind {
             | K::ColumnMissing
             | K::ColumnUnusable
             | K::LabelMalformed
+            | K::LabelRefused
             | K::ValueUnusable
             | K::NotConserved
             | K::NoObjects
@@ -104,6 +107,7 @@ impl ErrorKind {
                 | K::ColumnMissing
                 | K::ColumnUnusable
                 | K::LabelMalformed
+                | K::LabelRefused
                 | K::ValueUnusable
                 | K::NotConserved
                 | K::TwoManifests
@@ -122,6 +126,9 @@ impl ErrorKind {
             }
             K::LabelMalformed => {
                 "mend the label text at its source; under `semantics: balanced`, `labels.on_malformed: empty` takes it as {}"
+            }
+            K::LabelRefused => {
+                "mend the label at its source; `semantics: balanced` takes blank texts and nested values"
             }
             K::ValueUnusable => "look for the named keys in the report; the value there cannot be stored as a decimal",
             K::NotConserved => {
@@ -146,7 +153,7 @@ impl ErrorKind {
             K::PrivilegeMissing => "grant the privilege that the message names (docs/operations.md lists them all)",
             K::DatabaseRefused => "the message of PostgreSQL says why; `gristmill check` tests the target",
             K::ReportPeriodMissing => "create the report period in the reference, or set source.report_period_id",
-            K::FileUnwritable => "check that target.file.path is a writable folder with free space",
+            K::FileUnwritable => "check that the named file or folder can be written and that space is left",
             K::Interrupted => "nothing is half-written; run again",
             K::Bug => "please report this with the message and the version",
         }

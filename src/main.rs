@@ -17,5 +17,19 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
-    ExitCode::from(execute(cli))
+    std::panic::set_hook(Box::new(report_panic));
+    ExitCode::from(std::panic::catch_unwind(|| execute(cli)).unwrap_or(BUG))
+}
+
+/// Exit code of a broken promise of ours (docs/operations.md).
+const BUG: u8 = 70;
+
+/// A panic of a worker thread becomes an error that names the object; on the main thread it is a defect, told in one line.
+fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let is_worker = std::thread::current().name() != Some("main");
+    if is_worker {
+        tracing::debug!("{panic}");
+    } else {
+        eprintln!("error: defect of gristmill {}: {panic}; please report this", env!("CARGO_PKG_VERSION"));
+    }
 }

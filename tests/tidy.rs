@@ -378,6 +378,7 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::ColumnMissing,
     ErrorKind::ColumnUnusable,
     ErrorKind::LabelMalformed,
+    ErrorKind::LabelRefused,
     ErrorKind::ValueUnusable,
     ErrorKind::NotConserved,
     ErrorKind::NoObjects,

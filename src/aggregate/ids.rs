@@ -152,6 +152,13 @@ impl Translation {
         rows: Range<usize>,
         ids: &mut Vec<u32>,
     ) -> Result<(), RefusedRow> {
+        if self.column.source == IdSource::KnownNames {
+            // Most names are unknown and look-ups add nothing: remembering them would cost more than looking again.
+            let names = day.names(self.column.name).lock();
+            let known = |row: usize| views.is_valid(row).then(|| names.find(views.value(row))).flatten();
+            ids.extend(rows.map(|row| known(row).unwrap_or(NameId::NULL).0));
+            return Ok(());
+        }
         let null_id = self.null_id(day);
         self.stats.text_rows += rows.len() as u64;
         for row in rows {
@@ -272,13 +279,15 @@ impl Translation {
         &mut self,
         day: &DayState,
         row: usize,
-        mut entries: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+        entries: impl Iterator<Item = (&'a str, Option<&'a str>)>,
         ids: &mut Vec<u32>,
     ) -> Result<(), RefusedRow> {
         self.stats.map_rows += 1;
         let id = match self.column.source {
             IdSource::HasEntry(key, value) => {
-                u32::from(entries.any(|(entry, text)| entry == key && text == Some(value)))
+                // Of equal keys the last entry counts.
+                let last = entries.filter(|(entry, _)| *entry == key).last();
+                u32::from(last.is_some_and(|(_, text)| text == Some(value)))
             }
             _ => {
                 let outcome = day.labels.resolve_entries(entries);

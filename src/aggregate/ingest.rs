@@ -83,7 +83,8 @@ impl IngestError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Decode(error) => error.kind(),
-            Self::Label { .. } => ErrorKind::LabelMalformed,
+            Self::Label { refusal: Refusal::NotAnObject, .. } => ErrorKind::LabelMalformed,
+            Self::Label { .. } => ErrorKind::LabelRefused,
             Self::Statistics { .. } => ErrorKind::ObjectUnreadable,
         }
     }

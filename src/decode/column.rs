@@ -7,8 +7,8 @@ use arrow_array::types::{
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, Float64Array, Int32Array, ListArray, MapArray, StringArray, StringViewArray,
-    StructArray,
+    Array, ArrayRef, ArrowPrimitiveType, BinaryViewArray, DictionaryArray, Float64Array, Int32Array, ListArray,
+    MapArray, StringArray, StringViewArray, StructArray,
 };
 use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::{DataType, TimeUnit};
@@ -127,66 +127,91 @@ fn values_of<T: ArrowPrimitiveType<Native = i64>>(array: &ArrayRef) -> ScalarBuf
     array.as_primitive::<T>().values().clone()
 }
 
+/// Why an array cannot be taken as its declared type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// Nothing can be made of its Arrow type.
+    Type,
+    /// A value is not UTF-8.
+    NotUtf8 {
+        /// Position of the first such row.
+        row: usize,
+    },
+}
+
 impl BatchColumn {
-    /// Coerces an array to the form of its declared type; `None` if nothing can be made of it.
-    pub fn new(column_type: ColumnType, array: Option<&ArrayRef>) -> Option<Self> {
-        let Some(array) = array else { return Some(Self::Absent) };
+    /// Coerces an array to the form of its declared type.
+    pub fn new(column_type: ColumnType, array: Option<&ArrayRef>) -> Result<Self, Unusable> {
+        let Some(array) = array else { return Ok(Self::Absent) };
         if *array.data_type() == DataType::Null {
-            return Some(Self::Absent);
+            return Ok(Self::Absent);
         }
         match column_type {
-            ColumnType::Number => numbers(array).map(Self::Numbers),
+            ColumnType::Number => numbers(array).map(Self::Numbers).ok_or(Unusable::Type),
             ColumnType::Text => text(array).map(Self::Text),
             ColumnType::Labels => labels(array).map(Self::Labels),
-            ColumnType::Timestamp => Some(Self::Absent),
+            ColumnType::Timestamp => Ok(Self::Absent),
         }
     }
 
-    /// Whether the texts are UTF-8, for columns whose bytes became strings unchecked.
-    pub fn is_utf8(&self) -> bool {
+    /// Looks whether the texts are UTF-8, where the reader made strings of bytes without looking. Such columns come as views
+    /// or were bytes until now; nobody writes the parts of a label group as anything but UTF-8 strings.
+    pub fn checked(self) -> Result<Self, Unusable> {
         match self {
-            Self::Text(text) | Self::Labels(LabelColumn::Text(text)) => text.is_utf8(),
-            Self::Absent | Self::Numbers(_) => true,
-            // Nobody writes the parts of a label group as anything but UTF-8 strings.
-            Self::Labels(_) => false,
+            Self::Text(TextColumn::Views(views)) => recheck(views).map(Self::Text),
+            Self::Labels(LabelColumn::Text(TextColumn::Views(views))) => {
+                recheck(views).map(|text| Self::Labels(LabelColumn::Text(text)))
+            }
+            Self::Labels(LabelColumn::Map(_) | LabelColumn::Entries(_) | LabelColumn::Struct(_)) => Err(Unusable::Type),
+            other => Ok(other),
         }
     }
 }
 
-impl TextColumn {
-    fn is_utf8(&self) -> bool {
-        match self {
-            Self::Dictionary { values, .. } => StringArray::try_from_binary(values.clone().into()).is_ok(),
-            Self::Views(views) => views.clone().to_binary_view().to_string_view().is_ok(),
-        }
-    }
-}
-
-/// Bytes count as text if they are UTF-8; the check shares their buffers, so a dictionary keeps its address.
-fn text(array: &ArrayRef) -> Option<TextColumn> {
+fn text(array: &ArrayRef) -> Result<TextColumn, Unusable> {
     match array.data_type() {
-        DataType::Dictionary(_, _) => {
-            let dictionary = array.as_dictionary_opt::<Int32Type>()?;
-            let values = match dictionary.values().as_binary_opt::<i32>() {
-                Some(bytes) => StringArray::try_from_binary(bytes.clone()).ok()?,
-                None => dictionary.values().as_string_opt::<i32>()?.clone(),
+        DataType::Dictionary(_, values) => {
+            let dictionary = array.as_dictionary_opt::<Int32Type>().ok_or(Unusable::Type)?;
+            let values = match values.as_ref() {
+                DataType::Utf8 => dictionary.values().as_string::<i32>().clone(),
+                DataType::Binary => checked_dictionary(dictionary)?,
+                _ => return Err(Unusable::Type),
             };
-            Some(TextColumn::Dictionary { codes: dictionary.keys().clone(), values })
+            Ok(TextColumn::Dictionary { codes: dictionary.keys().clone(), values })
         }
-        DataType::Utf8View => array.as_string_view_opt().cloned().map(TextColumn::Views),
-        DataType::BinaryView => {
-            let bytes = array.as_binary_view_opt()?.clone();
-            bytes.to_string_view().ok().map(TextColumn::Views)
-        }
-        _ => None,
+        DataType::Utf8View => Ok(TextColumn::Views(array.as_string_view().clone())),
+        DataType::BinaryView => checked_views(array.as_binary_view()).map(TextColumn::Views),
+        _ => Err(Unusable::Type),
     }
 }
 
-fn labels(array: &ArrayRef) -> Option<LabelColumn> {
+/// Bytes that turn out to be UTF-8 are text. The buffers stay where they are.
+fn checked_dictionary(dictionary: &DictionaryArray<Int32Type>) -> Result<StringArray, Unusable> {
+    let values = dictionary.values().as_binary::<i32>();
+    StringArray::try_from_binary(values.clone()).map_err(|_| {
+        let is_bad = |code: i32| std::str::from_utf8(values.value(code.unsigned_abs() as usize)).is_err();
+        let row = dictionary.keys().iter().position(|code| code.is_some_and(is_bad));
+        Unusable::NotUtf8 { row: row.unwrap_or(0) }
+    })
+}
+
+fn checked_views(views: &BinaryViewArray) -> Result<StringViewArray, Unusable> {
+    let bad_row = views.iter().position(|value| value.is_some_and(|bytes| std::str::from_utf8(bytes).is_err()));
+    if let Some(row) = bad_row {
+        return Err(Unusable::NotUtf8 { row });
+    }
+    views.clone().to_string_view().map_err(|_| Unusable::NotUtf8 { row: 0 })
+}
+
+fn recheck(views: StringViewArray) -> Result<TextColumn, Unusable> {
+    checked_views(&views.to_binary_view()).map(TextColumn::Views)
+}
+
+fn labels(array: &ArrayRef) -> Result<LabelColumn, Unusable> {
     match array.data_type() {
-        DataType::Map(_, _) => array.as_map_opt().cloned().map(LabelColumn::Map),
-        DataType::List(_) => array.as_list_opt::<i32>().cloned().map(LabelColumn::Entries),
-        DataType::Struct(_) => array.as_struct_opt().cloned().map(LabelColumn::Struct),
+        DataType::Map(_, _) => Ok(LabelColumn::Map(array.as_map().clone())),
+        DataType::List(_) => Ok(LabelColumn::Entries(array.as_list::<i32>().clone())),
+        DataType::Struct(_) => Ok(LabelColumn::Struct(array.as_struct().clone())),
         _ => text(array).map(LabelColumn::Text),
     }
 }

@@ -8,7 +8,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -21,6 +21,7 @@ use crate::impl_failure;
 use crate::plan::projection::Projection;
 use crate::schema::source::Column;
 
+use column::Unusable;
 pub use column::{BatchColumn, LabelColumn, TextColumn, Times};
 
 /// Rows per batch: a batch of about 17 columns then stays in the second-level cache (see docs/architecture.md, speed).
@@ -65,6 +66,18 @@ pub enum DecodeError {
         /// Rows decoded.
         found: usize,
     },
+    /// A name or label is not text.
+    #[error("object `{object}`, row group {row_group}, row {row}: column `{column}` is not UTF-8")]
+    NotUtf8 {
+        /// Key of the object.
+        object: String,
+        /// Position of the row group.
+        row_group: usize,
+        /// Position of the row within the row group.
+        row: usize,
+        /// Name of the column.
+        column: &'static str,
+    },
     /// A decoded column has a type that the plan did not ask for.
     #[error("object `{object}`, row group {row_group}: column `{column}` decodes to {found}")]
     ColumnType {
@@ -84,7 +97,7 @@ impl DecodeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Parquet { .. } | Self::RowCount { .. } => ErrorKind::ObjectUnreadable,
-            Self::ColumnType { .. } => ErrorKind::ColumnUnusable,
+            Self::ColumnType { .. } | Self::NotUtf8 { .. } => ErrorKind::ColumnUnusable,
         }
     }
 }
@@ -143,28 +156,30 @@ impl<'a> Batches<'a> {
 
     fn convert(&mut self, decoded: &RecordBatch) -> Result<Batch, DecodeError> {
         let array = |position: usize| self.positions[position].map(|at| decoded.column(at));
-        let unusable = |position: usize| DecodeError::ColumnType {
-            object: self.row_group.object.to_owned(),
-            row_group: self.row_group.row_group,
-            column: self.row_group.columns[position].name,
-            found: match array(position) {
-                Some(_) if self.row_group.projection.unchecked[position] => "bytes that are not all UTF-8".to_owned(),
-                Some(array) => array.data_type().to_string(),
-                None => String::new(),
-            },
-        };
-        let times = Times::new(array(0), decoded.num_rows()).ok_or_else(|| unusable(0))?;
+        let refuse = |position: usize, unusable| self.refuse(position, array(position), unusable);
+        let times = Times::new(array(0), decoded.num_rows()).ok_or_else(|| refuse(0, Unusable::Type))?;
         let mut columns = vec![BatchColumn::Absent];
         for (position, column) in self.row_group.columns.iter().enumerate().skip(1) {
+            let column = BatchColumn::new(column.column_type, array(position));
             let is_unchecked = self.row_group.projection.unchecked[position];
-            let column = BatchColumn::new(column.column_type, array(position))
-                .filter(|column| !is_unchecked || column.is_utf8())
-                .ok_or_else(|| unusable(position))?;
-            columns.push(column);
+            let column = if is_unchecked { column.and_then(BatchColumn::checked) } else { column };
+            columns.push(column.map_err(|unusable| refuse(position, unusable))?);
         }
         let first_row = self.next_row;
         self.next_row += decoded.num_rows();
         Ok(Batch { first_row, row_count: decoded.num_rows(), times, columns })
+    }
+
+    fn refuse(&self, position: usize, array: Option<&ArrayRef>, unusable: Unusable) -> DecodeError {
+        let (object, row_group) = (self.row_group.object.to_owned(), self.row_group.row_group);
+        let column = self.row_group.columns[position].name;
+        match unusable {
+            Unusable::Type => {
+                let found = array.map_or_else(String::new, |array| array.data_type().to_string());
+                DecodeError::ColumnType { object, row_group, column, found }
+            }
+            Unusable::NotUtf8 { row } => DecodeError::NotUtf8 { object, row_group, row: self.next_row + row, column },
+        }
     }
 
     fn end(&mut self) -> Option<Result<Batch, DecodeError>> {

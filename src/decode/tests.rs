@@ -50,24 +50,35 @@ fn runs_end_where_time_or_null_changes() {
 #[test]
 fn integers_widen_and_text_is_no_number() {
     let integers: ArrayRef = Arc::new(Int64Array::from(vec![Some(4), None]));
-    let Some(BatchColumn::Numbers(numbers)) = BatchColumn::new(ColumnType::Number, Some(&integers)) else {
+    let Ok(BatchColumn::Numbers(numbers)) = BatchColumn::new(ColumnType::Number, Some(&integers)) else {
         panic!("integers are numbers");
     };
     assert_eq!(numbers.value(0).to_bits(), 4.0_f64.to_bits());
     assert_eq!(numbers.null_count(), 1);
     let text: ArrayRef = Arc::new(arrow_array::StringViewArray::from(vec!["4"]));
-    assert!(BatchColumn::new(ColumnType::Number, Some(&text)).is_none());
+    assert!(BatchColumn::new(ColumnType::Number, Some(&text)).is_err());
 }
 
 #[test]
-fn bytes_are_text_if_they_are_utf8() {
-    let dictionary = |bytes: Vec<&[u8]>| -> ArrayRef {
-        Arc::new(DictionaryArray::new(Int32Array::from(vec![0]), Arc::new(BinaryArray::from(bytes))))
+fn binary_is_text_only_if_it_is_utf8() {
+    let good: ArrayRef = Arc::new(BinaryViewArray::from(vec![Some("é".as_bytes()), None]));
+    let Ok(BatchColumn::Text(TextColumn::Views(views))) = BatchColumn::new(ColumnType::Text, Some(&good)) else {
+        panic!("UTF-8 is text");
     };
-    let views = |bytes: Vec<&[u8]>| -> ArrayRef { Arc::new(BinaryViewArray::from(bytes)) };
-    let is_text = |array: &ArrayRef| BatchColumn::new(ColumnType::Labels, Some(array)).is_some();
-    assert!(is_text(&dictionary(vec![b"{}", "\u{e9}".as_bytes()])));
-    assert!(is_text(&views(vec!["\u{e9}".as_bytes()])));
-    assert!(!is_text(&dictionary(vec![b"{}", b"\xff"])));
-    assert!(!is_text(&views(vec![b"\xff"])));
+    assert_eq!(views.value(0), "é");
+    assert!(views.is_null(1));
+    let bad: ArrayRef = Arc::new(BinaryViewArray::from(vec![Some(&b"ok"[..]), Some(&b"n\xff"[..])]));
+    assert_eq!(BatchColumn::new(ColumnType::Text, Some(&bad)).err(), Some(Unusable::NotUtf8 { row: 1 }));
+}
+
+#[test]
+fn a_dictionary_of_bytes_names_the_row_that_is_not_utf8() {
+    let build = |second: &[u8]| -> ArrayRef {
+        let values = BinaryArray::from(vec![&b"a"[..], second]);
+        let codes = Int32Array::from(vec![Some(0), None, Some(1)]);
+        Arc::new(DictionaryArray::new(codes, Arc::new(values)))
+    };
+    assert!(BatchColumn::new(ColumnType::Labels, Some(&build(b"{}"))).is_ok());
+    let refused = BatchColumn::new(ColumnType::Labels, Some(&build(b"\xff"))).err();
+    assert_eq!(refused, Some(Unusable::NotUtf8 { row: 2 }));
 }

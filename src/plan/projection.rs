@@ -6,6 +6,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::basic::{ConvertedType, Encoding, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescriptor;
 
 use crate::error::ErrorKind;
@@ -85,7 +86,6 @@ pub fn project(
         .map_err(|source| ProjectionError::Schema { object: object.to_owned(), source })?;
     let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
     let mut roots = Vec::with_capacity(columns.len());
-    let mut unchecked = Vec::with_capacity(columns.len());
     let mut leaves = Vec::new();
     for column in columns {
         let Some(root) = fields.iter().position(|field| field.name() == column.name) else {
@@ -93,11 +93,18 @@ pub fn project(
                 return Err(ProjectionError::Missing { object: object.to_owned(), column: column.name });
             }
             roots.push(None);
-            unchecked.push(false);
             continue;
         };
         let found = fields[root].data_type();
+        let column_leaves: Vec<usize> = (0..parquet_schema.num_columns())
+            .filter(|leaf| parquet_schema.get_column_root_idx(*leaf) == root)
+            .collect();
         if !is_usable(column.column_type, found) {
+            // Writers give a column without any value whatever type they like (contract, section 1.5).
+            if column_leaves.iter().all(|leaf| is_all_null(metadata, row_group, *leaf)) {
+                roots.push(None);
+                continue;
+            }
             return Err(ProjectionError::Unusable {
                 object: object.to_owned(),
                 column: column.name,
@@ -105,43 +112,51 @@ pub fn project(
                 expected: expected(column.column_type),
             });
         }
-        let column_leaves: Vec<usize> = (0..parquet_schema.num_columns())
-            .filter(|leaf| parquet_schema.get_column_root_idx(*leaf) == root)
-            .collect();
         if is_text(found) && column_leaves.len() == 1 {
             let chunk = metadata.row_group(row_group).column(column_leaves[0]);
-            fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(text_type(found, chunk)));
+            let data_type = text_type(chunk, *found == DataType::Binary);
+            fields[root] = Arc::new(fields[root].as_ref().clone().with_data_type(data_type));
         }
-        unchecked.push(column_leaves.iter().any(|leaf| is_unchecked(&parquet_schema.column(*leaf))));
         leaves.extend(column_leaves);
         roots.push(Some(root));
     }
     leaves.sort_unstable();
     leaves.dedup();
+    let has_unchecked_leaf = |root: &usize| {
+        let mut descriptors = leaves.iter().map(|leaf| (parquet_schema.get_column_root_idx(*leaf), *leaf));
+        descriptors.any(|(of, leaf)| of == *root && is_unchecked(&parquet_schema.column(leaf)))
+    };
+    let unchecked = roots.iter().map(|root| root.as_ref().is_some_and(has_unchecked_leaf)).collect();
     Ok(Projection { roots, leaves, unchecked, schema: Arc::new(Schema::new(fields)) })
 }
 
+/// Strings with another annotation than UTF-8, such as JSON: the reader does not check them.
+fn is_unchecked(leaf: &ColumnDescriptor) -> bool {
+    leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() != ConvertedType::UTF8
+}
+
+fn is_all_null(metadata: &ParquetMetaData, row_group: usize, leaf: usize) -> bool {
+    let row_group = metadata.row_group(row_group);
+    let null_count = row_group.column(leaf).statistics().and_then(Statistics::null_count_opt);
+    null_count.is_some_and(|nulls| i64::try_from(nulls).is_ok_and(|nulls| nulls == row_group.num_rows()))
+}
+
 /// A dictionary is kept where all data pages have one; where it overflowed into plain pages, views cost less than hashing
-/// the plain values into a dictionary. What the file calls bytes is read as bytes: the reader checks UTF-8 only where the
-/// file promises it.
-fn text_type(found: &DataType, chunk: &ColumnChunkMetaData) -> DataType {
+/// the plain values into a dictionary. Bytes that the file does not call text stay bytes until they are known to be UTF-8:
+/// the reader would not check them.
+fn text_type(chunk: &ColumnChunkMetaData, is_binary: bool) -> DataType {
     let has_only_dictionary_pages = chunk.dictionary_page_offset().is_some()
         && chunk
             .page_encoding_stats_mask()
             .is_none_or(|mask| mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY));
     // For strings with another annotation than UTF-8 the reader makes dictionaries whose type is not their values'.
-    let keeps_dictionary =
-        has_only_dictionary_pages && (*found == DataType::Binary || !is_unchecked(chunk.column_descr()));
-    match (keeps_dictionary, found) {
-        (true, _) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(found.clone())),
-        (false, DataType::Binary) => DataType::BinaryView,
-        (false, _) => DataType::Utf8View,
+    let keeps_dictionary = has_only_dictionary_pages && (is_binary || !is_unchecked(chunk.column_descr()));
+    match (keeps_dictionary, is_binary) {
+        (true, false) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+        (true, true) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Binary)),
+        (false, false) => DataType::Utf8View,
+        (false, true) => DataType::BinaryView,
     }
-}
-
-/// Only the UTF-8 annotation makes the reader check; others, such as JSON, become strings as well.
-fn is_unchecked(leaf: &ColumnDescriptor) -> bool {
-    leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() != ConvertedType::UTF8
 }
 
 fn is_text(data_type: &DataType) -> bool {

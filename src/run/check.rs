@@ -68,10 +68,12 @@ async fn check_storage(config: &Config, windows: &[Window], found: &mut Found) {
     };
     let (options, progress) = (RunOptions::default(), Progress::hidden());
     let context = resources.context(config, &options, &progress);
+    let mut object_count = 0;
     for window in windows {
         match window::prepare(&context, *window).await {
             Ok((prepared, _)) => {
                 let plan = &prepared.plan;
+                object_count += plan.object_count;
                 found.notes.push(format!(
                     "storage: window {window} has {} objects, {} rows at most, {} to read",
                     plan.object_count,
@@ -83,8 +85,11 @@ async fn check_storage(config: &Config, windows: &[Window], found: &mut Found) {
                 let largest = plan.chunks.iter().map(|chunk| chunk.decoded_bytes).max().unwrap_or(Bytes(0));
                 found.notes.push(format!("storage: the largest row group decodes to {largest}"));
             }
-            Err(failure) => found.add(&failure),
+            Err(failure) => return found.add(&failure),
         }
+    }
+    if object_count == 0 {
+        found.add(&window::no_objects(&context, windows));
     }
 }
 

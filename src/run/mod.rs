@@ -145,19 +145,31 @@ async fn run_windows(context: &Context<'_>, windows: &[Window], target: Option<A
         Ok(sinks) => sinks,
         Err(failure) => return report::stop(report, &failure),
     };
+    let mut object_count = 0;
     for window in windows {
         info!(%window, semantics = %context.config.semantics, "window begins");
         let outcome = window::run_window(context, *window, async |reference| Ok(sinks.of(reference))).await;
         let stopped = match outcome {
-            Ok(outcome) => report::add_window(report, context.config, outcome),
+            Ok(outcome) => {
+                object_count += outcome.plan.object_count;
+                report::add_window(report, context.config, outcome)
+            }
+            // Bad data that concerns all days of a window says nothing about those of another.
+            Err(failure) if failure.kind.is_of_one_day() => {
+                object_count += 1;
+                report::fail_window(report, context.config, *window, &failure)
+            }
             Err(failure) => {
                 report::stop(report, &failure);
                 true
             }
         };
         if stopped {
-            break;
+            return;
         }
+    }
+    if object_count == 0 && !context.options.allow_empty {
+        report::stop(report, &window::no_objects(context, windows));
     }
 }
 
@@ -166,14 +178,20 @@ pub async fn plan_text(config: &Config, options: &RunOptions, progress: &Progres
     let resources = Resources::new(config)?;
     let context = resources.context(config, options, progress);
     let mut text = String::new();
-    for window in Window::split_by_month(config.period.start, config.period.end) {
-        let (prepared, _) = window::prepare(&context, window).await?;
+    let mut object_count = 0;
+    let windows = Window::split_by_month(config.period.start, config.period.end);
+    for window in &windows {
+        let (prepared, _) = window::prepare(&context, *window).await?;
+        object_count += prepared.plan.object_count;
         let budget = Bytes(resources.state_limit.0 * 2);
         text.push_str(&crate::plan::display::text(&prepared.plan, resources.pool.worker_count(), budget));
         for warning in prepared.warnings {
             text.push_str(&format!("warning: {warning}\n"));
         }
         text.push('\n');
+    }
+    if object_count == 0 && !options.allow_empty {
+        return Err(window::no_objects(&context, &windows));
     }
     Ok(text)
 }

@@ -47,6 +47,9 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
         *report.absent_columns.entry(column.to_owned()).or_default() += objects;
     }
     report.warnings.extend(window.warnings);
+    if window.plan.object_count == 0 {
+        report.warnings.push(format!("window {} has no objects; its days stay as they were", window.plan.window));
+    }
     let end = window.outcome.end;
     report.peak_state_bytes = report.peak_state_bytes.max(end.peak_state_bytes.0);
     for (day, closed) in &window.outcome.days {
@@ -63,6 +66,17 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
         stop(report, failure);
     }
     end.stopped_by.is_some() || (any_failed && config.on_bad_day == crate::config::OnBadDay::Stop)
+}
+
+/// Notes a failure that concerns every day of a window; true if no further window shall begin.
+pub fn fail_window(report: &mut RunReport, config: &Config, window: Window, failure: &Failure) -> bool {
+    for day in window.days() {
+        if let Some(entry) = entry(report, day) {
+            entry.status = "failed".to_owned();
+            entry.error = Some(failure.full_text());
+        }
+    }
+    config.on_bad_day == crate::config::OnBadDay::Stop
 }
 
 fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {

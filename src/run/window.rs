@@ -73,7 +73,7 @@ pub struct WindowOutcome {
 }
 
 /// Lists the objects of a window and reads their footers.
-/// Errors: the storage refuses, or no object is there and `allow_empty` is off.
+/// Errors: the storage refuses. No object at all is no error of a window.
 pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedWindow, [f64; 2]), Failure> {
     let config = context.config;
     let month = window.month();
@@ -84,12 +84,6 @@ pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedW
     let scans = ocp_daily_summary::scans(config.semantics, |report| has_raw(&listing, report, month));
     let in_use = |object: &&Arc<ObjectInfo>| scans.iter().any(|scan| scan.table == object.table);
     let objects: Vec<Arc<ObjectInfo>> = listing.objects.iter().filter(in_use).cloned().collect();
-    if objects.is_empty() && !context.options.allow_empty {
-        let prefix = discover::prefix(&config.org_id, config.source.uuid, tables[0], month);
-        let message =
-            format!("window {window}: no objects in {}, looked under `{prefix}` and its like", context.store.place());
-        return Err(Failure::new(ErrorKind::NoObjects, message));
-    }
     let started = Instant::now();
     let footers = read_footers(context.store, objects.clone()).await;
     let mut plan = plan(window, &scans, &footers);
@@ -100,6 +94,22 @@ pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedW
 
 fn has_raw(listing: &Listing, report: ReportType, month: BillingMonth) -> bool {
     listing.of(SourceTable { report, variant: Variant::Raw }, month).next().is_some()
+}
+
+/// What to say if no window of the period has any object.
+pub fn no_objects(context: &Context<'_>, windows: &[Window]) -> Failure {
+    let config = context.config;
+    let first = windows.first().map(|window| {
+        discover::prefix(&config.org_id, config.source.uuid, tables_of(config.semantics)[0], window.month())
+    });
+    let period: Vec<String> = windows.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "period {}: no objects in {}, looked under `{}` and its like",
+        period.join(", "),
+        context.store.place(),
+        first.unwrap_or_default()
+    );
+    Failure::new(ErrorKind::NoObjects, message)
 }
 
 /// Reports days that were delivered twice, and gives them up if the configuration says so.
@@ -137,7 +147,7 @@ pub async fn run_window(
     let (prepared, [discover_seconds, footers_seconds]) = prepare(context, window).await?;
     let mut stage_seconds = BTreeMap::from([("1 discover", discover_seconds), ("2 footers and plan", footers_seconds)]);
     if prepared.footers.is_empty() {
-        // Only `--allow-empty` comes here, and it never takes anything away, whatever else was asked for.
+        // Whether this is a failure depends on the other windows; either way nothing is taken away.
         return Ok(left_as_it_was(prepared, stage_seconds));
     }
     // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.

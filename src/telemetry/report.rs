@@ -136,6 +136,14 @@ impl RunReport {
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
         }
+        for day in &self.days {
+            if let Some(error) = &day.error {
+                writeln!(out, "{} failed: {error}", day.day)?;
+            }
+        }
+        if let Some(error) = &self.error {
+            writeln!(out, "failed: {error}")?;
+        }
         Ok(())
     }
 

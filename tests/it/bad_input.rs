@@ -350,7 +350,7 @@ async fn derived_roles_need_every_day_of_the_window() {
     let ended = bed.run(&Delivery::of(&DAYS, 2.0).with(pod_key(BAD_DAY), Vec::new()), &settings).await;
     ended.expect(65, &["node roles are derived from the whole window", &pod_key(BAD_DAY), "zero bytes"]);
     assert_eq!(bed.files(), before);
-    assert!(DAYS.iter().all(|day| ended.day(day)["status"] == "skipped"), "{ended:#?}");
+    assert!(DAYS.iter().all(|day| ended.day(day)["status"] == "failed"), "{ended:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
