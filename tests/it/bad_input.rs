@@ -181,6 +181,19 @@ async fn other_physical_types_and_null_typed_columns_are_no_error() {
     assert_eq!(ended.report["days"][1]["rows_in"], ROWS_PER_DAY);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_without_rows_needs_no_usable_columns() {
+    let bed = Bed::new(&DAYS).await;
+    let before = bed.files();
+    let key = pod_key(BAD_DAY).replace(".0_0.", ".1_0.");
+    let empty: ArrayRef = Arc::new(Int64Array::from_iter_values([]));
+    for columns in [vec![("interval_start", empty.clone())], vec![("something_else", empty)]] {
+        let delivery = Delivery::of(&DAYS, 1.0).with(key.clone(), parquet(columns, ROWS_PER_DAY));
+        bed.run(&delivery, &bed.settings()).await.expect(0, &[]);
+        assert_eq!(bed.files(), before);
+    }
+}
+
 /// A column of its usual type without any value.
 fn null_out(columns: &mut [Column], name: &str) {
     let column = columns.iter_mut().find(|(column, _)| *column == name).expect("a known column");
