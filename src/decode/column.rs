@@ -156,6 +156,19 @@ impl BatchColumn {
             ColumnType::Timestamp => Ok(Self::Absent),
         }
     }
+
+    /// Looks whether the texts are UTF-8, where the reader made strings of bytes without looking. Such columns come as views
+    /// or were bytes until now; nobody writes the parts of a label group as anything but UTF-8 strings.
+    pub fn checked(self) -> Result<Self, Unusable> {
+        match self {
+            Self::Text(TextColumn::Views(views)) => recheck(views).map(Self::Text),
+            Self::Labels(LabelColumn::Text(TextColumn::Views(views))) => {
+                recheck(views).map(|text| Self::Labels(LabelColumn::Text(text)))
+            }
+            Self::Labels(LabelColumn::Map(_) | LabelColumn::Entries(_) | LabelColumn::Struct(_)) => Err(Unusable::Type),
+            other => Ok(other),
+        }
+    }
 }
 
 fn text(array: &ArrayRef) -> Result<TextColumn, Unusable> {
@@ -191,6 +204,10 @@ fn checked_views(views: &BinaryViewArray) -> Result<StringViewArray, Unusable> {
         return Err(Unusable::NotUtf8 { row });
     }
     views.clone().to_string_view().map_err(|_| Unusable::NotUtf8 { row: 0 })
+}
+
+fn recheck(views: StringViewArray) -> Result<TextColumn, Unusable> {
+    checked_views(&views.to_binary_view()).map(TextColumn::Views)
 }
 
 fn labels(array: &ArrayRef) -> Result<LabelColumn, Unusable> {

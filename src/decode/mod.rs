@@ -161,6 +161,8 @@ impl<'a> Batches<'a> {
         let mut columns = vec![BatchColumn::Absent];
         for (position, column) in self.row_group.columns.iter().enumerate().skip(1) {
             let column = BatchColumn::new(column.column_type, array(position));
+            let is_unchecked = self.row_group.projection.unchecked[position];
+            let column = if is_unchecked { column.and_then(BatchColumn::checked) } else { column };
             columns.push(column.map_err(|unusable| refuse(position, unusable))?);
         }
         let first_row = self.next_row;

@@ -189,7 +189,8 @@ fn day_plan(day: UsageDay, chunks: &[ChunkPlan]) -> DayPlan {
 
 /// Whether the times of an object can be read at all. Every scan's first column is the time.
 fn has_times(scans: &[Scan], footer: &Footer) -> bool {
-    let mut of_object = scans.iter().filter(|scan| scan.table == footer.object.table);
+    let has_rows = !footer.row_groups.is_empty();
+    let mut of_object = scans.iter().filter(|scan| has_rows && scan.table == footer.object.table);
     of_object.all(|scan| project(&footer.object.key, &footer.metadata, 0, &scan.columns()[..1]).is_ok())
 }
 

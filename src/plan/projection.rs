@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::parquet_to_arrow_schema;
-use parquet::basic::Encoding;
+use parquet::basic::{ConvertedType, Encoding, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnDescriptor;
 
 use crate::error::ErrorKind;
 use crate::impl_failure;
@@ -19,6 +20,8 @@ pub struct Projection {
     pub roots: Vec<Option<usize>>,
     /// Leaf columns to fetch and decode.
     pub leaves: Vec<usize>,
+    /// For each column of the scan whether the reader makes strings of its bytes without looking whether they are UTF-8.
+    pub unchecked: Vec<bool>,
     /// The whole file's schema with the types that decoding shall produce.
     pub schema: SchemaRef,
 }
@@ -125,7 +128,17 @@ pub fn project(
     }
     leaves.sort_unstable();
     leaves.dedup();
-    Ok(Projection { roots, leaves, schema: Arc::new(Schema::new(fields)) })
+    let has_unchecked_leaf = |root: &usize| {
+        let mut descriptors = leaves.iter().map(|leaf| (parquet_schema.get_column_root_idx(*leaf), *leaf));
+        descriptors.any(|(of, leaf)| of == *root && is_unchecked(&parquet_schema.column(leaf)))
+    };
+    let unchecked = roots.iter().map(|root| root.as_ref().is_some_and(has_unchecked_leaf)).collect();
+    Ok(Projection { roots, leaves, unchecked, schema: Arc::new(Schema::new(fields)) })
+}
+
+/// Strings with another annotation than UTF-8, such as JSON: the reader does not check them.
+fn is_unchecked(leaf: &ColumnDescriptor) -> bool {
+    leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() != ConvertedType::UTF8
 }
 
 /// Whether any leaf of a column has a value; `None` if the footer does not tell.
@@ -145,7 +158,9 @@ fn text_type(chunk: &ColumnChunkMetaData, is_binary: bool) -> DataType {
         && chunk
             .page_encoding_stats_mask()
             .is_none_or(|mask| mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY));
-    match (has_only_dictionary_pages, is_binary) {
+    // For strings with another annotation than UTF-8 the reader makes dictionaries whose type is not their values'.
+    let keeps_dictionary = has_only_dictionary_pages && (is_binary || !is_unchecked(chunk.column_descr()));
+    match (keeps_dictionary, is_binary) {
         (true, false) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
         (true, true) => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Binary)),
         (false, false) => DataType::Utf8View,

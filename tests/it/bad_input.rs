@@ -9,13 +9,18 @@ use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float32Array, Int32Array, Int64Array, LargeStringArray,
     NullArray, StringArray, StringViewArray, TimestampMicrosecondArray,
 };
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::binary::{Ended, Invocation};
 use crate::bucket::files_below;
-use crate::delivery::{Delivery, ROWS_PER_DAY, into_csv, into_postgres, pod_key, pod_object, pod_rows, settings};
+use crate::delivery::{
+    Delivery, ROWS_PER_DAY, into_csv, into_postgres, milliseconds, pod_key, pod_object, pod_rows, settings,
+};
 use crate::usage::{Column, parquet, parquet_with, pod_columns};
 use crate::{database, rerun};
 
@@ -176,6 +181,19 @@ async fn other_physical_types_and_null_typed_columns_are_no_error() {
     assert_eq!(ended.report["days"][1]["rows_in"], ROWS_PER_DAY);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_without_rows_needs_no_usable_columns() {
+    let bed = Bed::new(&DAYS).await;
+    let before = bed.files();
+    let key = pod_key(BAD_DAY).replace(".0_0.", ".1_0.");
+    let empty: ArrayRef = Arc::new(Int64Array::from_iter_values([]));
+    for columns in [vec![("interval_start", empty.clone())], vec![("something_else", empty)]] {
+        let delivery = Delivery::of(&DAYS, 1.0).with(key.clone(), parquet(columns, ROWS_PER_DAY));
+        bed.run(&delivery, &bed.settings()).await.expect(0, &[]);
+        assert_eq!(bed.files(), before);
+    }
+}
+
 /// A column of its usual type without any value.
 fn null_out(columns: &mut [Column], name: &str) {
     let column = columns.iter_mut().find(|(column, _)| *column == name).expect("a known column");
@@ -203,6 +221,49 @@ fn other_type(name: &str, values: &ArrayRef) -> ArrayRef {
             Arc::new(numbers().iter().map(|n| n.map(|n| n as f32)).collect::<Float32Array>())
         }
         _ => Arc::clone(values),
+    }
+}
+
+/// Two rows of the bad day whose label column carries another annotation than the usual one, or none.
+fn annotated_labels(annotation: &str, labels: &[u8], has_dictionary: bool) -> Vec<u8> {
+    let schema = format!(
+        "message rows {{ required int64 interval_start (TIMESTAMP(MILLIS,true)); required binary namespace (UTF8); \
+         required binary node (UTF8); required binary pod_labels {annotation}; }}"
+    );
+    let schema = parquet::schema::parser::parse_message_type(&schema).unwrap();
+    let properties = WriterProperties::builder().set_dictionary_enabled(has_dictionary).build();
+    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties)).unwrap();
+    let mut row_group = writer.next_row_group().unwrap();
+    let mut texts = [b"namespace-a", &b"node-a"[..], labels].into_iter();
+    while let Some(mut column) = row_group.next_column().unwrap() {
+        match column.untyped() {
+            ColumnWriter::Int64ColumnWriter(times) => {
+                times.write_batch(&[milliseconds(BAD_DAY); 2], None, None).unwrap();
+            }
+            ColumnWriter::ByteArrayColumnWriter(values) => {
+                let text = ByteArray::from(texts.next().unwrap().to_vec());
+                values.write_batch(&[text.clone(), text], None, None).unwrap();
+            }
+            _ => panic!("the schema has no other columns"),
+        }
+        column.close().unwrap();
+    }
+    row_group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_of_any_annotation_are_read_as_json_and_checked_to_be_text() {
+    for annotation in ["", "(UTF8)", "(JSON)", "(ENUM)"] {
+        for has_dictionary in [false, true] {
+            let bed = Bed::new(&DAYS).await;
+            let good = annotated_labels(annotation, "{\"app\": \"gr\u{fc}n\"}".as_bytes(), has_dictionary);
+            bed.run(&Delivery::of(&DAYS, 2.0).with(pod_key(BAD_DAY), good), &bed.settings()).await.expect(0, &[]);
+            let written = bed.file(BAD_DAY);
+            assert!(written.contains("gr\u{fc}n"), "{annotation}, dictionary {has_dictionary}: {written}");
+            let bad = annotated_labels(annotation, b"{\"app\": \"\xff\"}", has_dictionary);
+            only_the_bad_day_fails(bad, &["row group 0"]).await;
+        }
     }
 }
 
