@@ -13,7 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::schedule::{ChunkDays, CompleteDay, DayRules, End, Schedule};
 use crate::aggregate::{Chunk, ChunkCounts, CompiledScan, ingest};
 use crate::decode::{Batches, RowGroup};
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
 use crate::fetch::{ChunkBytes, fetch_row_group};
 use crate::plan::{ChunkPlan, Plan};
 use crate::runtime::cpu_pool::CpuPool;
@@ -164,7 +164,8 @@ impl Pipeline<'_> {
                 .and_then(|batches| ingest(&target, worker, batches).map_err(Failure::from));
             Ok((started.elapsed().as_secs_f64(), counts))
         };
-        match self.pool.run(what, timed).await {
+        // The Parquet library has panics on damaged pages; they say that the object is unreadable.
+        match self.pool.run(what, ErrorKind::ObjectUnreadable, timed).await {
             Ok((seconds, counts)) => (number, seconds, counts),
             Err(failure) => (number, 0.0, Err(failure)),
         }

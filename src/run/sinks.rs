@@ -64,7 +64,7 @@ fn encode_on(pool: CpuPool) -> EncodeRunner {
     Arc::new(move |job: EncodeJob| {
         let pool = pool.clone();
         async move {
-            let encoded = pool.run(|| "encoding rows".to_owned(), move |_| Ok(job.run())).await;
+            let encoded = pool.run(|| "encoding rows".to_owned(), ErrorKind::Bug, move |_| Ok(job.run())).await;
             encoded.unwrap_or_else(|failure| Err(EncodeError::Lost(failure.message)))
         }
         .boxed()

@@ -289,7 +289,8 @@ fn close_day<'a>(
             let columns = day_columns(&tables, &finish, &stamp, semantics.decimal_rounding())?;
             Ok((columns, label_rows, state.label_stats()))
         };
-        let (columns, label_rows, label_stats) = context.pool.run(|| format!("day {number}"), finish).await?;
+        let (columns, label_rows, label_stats) =
+            context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
         let rows = DayRows { day: number, batches: columns.batches, input_row_count, fingerprint, sums: columns.sums };
         let row_count = rows.row_count();

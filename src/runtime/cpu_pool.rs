@@ -35,9 +35,14 @@ impl CpuPool {
     }
 
     /// Runs a computation on the pool and waits without blocking the caller's thread.
-    /// Errors: the computation's own, or a panic inside it, reported with `what`. Dropping the future does not stop a
+    /// Errors: the computation's own, or a panic inside it: of `panic_kind`, reported with `what`. Dropping the future does not stop a
     /// computation that has begun; one that has not begun is skipped.
-    pub async fn run<T, F>(&self, what: impl FnOnce() -> String, computation: F) -> Result<T, Failure>
+    pub async fn run<T, F>(
+        &self,
+        what: impl FnOnce() -> String,
+        panic_kind: ErrorKind,
+        computation: F,
+    ) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(usize) -> Result<T, Failure> + Send + 'static,
@@ -56,10 +61,10 @@ impl CpuPool {
         });
         match receiver.await {
             Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(Failure::new(
-                ErrorKind::ObjectUnreadable,
-                format!("{}: the decoder panicked: {}", what(), panic_text(panic.as_ref())),
-            )),
+            Ok(Err(panic)) => {
+                let message = format!("{}: the computation panicked: {}", what(), panic_text(panic.as_ref()));
+                Err(Failure::new(panic_kind, message))
+            }
             Err(_) => Err(Failure::new(ErrorKind::Bug, format!("{}: the computation was dropped", what()))),
         }
     }
@@ -80,12 +85,17 @@ mod tests {
     #[tokio::test]
     async fn a_panic_becomes_an_error_that_names_its_place() {
         let pool = CpuPool::new(2).unwrap();
-        let result: Result<(), Failure> =
-            pool.run(|| "object `x`, row group 3".to_owned(), |_| panic!("index out of bounds")).await;
+        let result: Result<(), Failure> = pool
+            .run(
+                || "object `x`, row group 3".to_owned(),
+                ErrorKind::ObjectUnreadable,
+                |_| panic!("index out of bounds"),
+            )
+            .await;
         let failure = result.unwrap_err();
         assert_eq!(failure.kind, ErrorKind::ObjectUnreadable);
-        assert_eq!(failure.message, "object `x`, row group 3: the decoder panicked: index out of bounds");
-        let after = pool.run(String::new, |worker| Ok(worker < 2)).await;
+        assert_eq!(failure.message, "object `x`, row group 3: the computation panicked: index out of bounds");
+        let after = pool.run(String::new, ErrorKind::Bug, |worker| Ok(worker < 2)).await;
         assert!(after.unwrap());
     }
 }
