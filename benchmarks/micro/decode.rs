@@ -1,8 +1,8 @@
 //! Question: how many times longer than merely decoding the needed columns does a whole run take?
 //!
 //! Decodes the columns that the daily summary needs, with the reader settings that the engine uses and as many threads, and
-//! then runs the program with the `none` target over the same files. Prints median and spread of both and their ratio, and
-//! the peak memory of the run. Both must see the same number of rows.
+//! then runs the engine with the `none` target over the same files, in turns. Prints median and spread of both and their
+//! ratio; then time and peak memory of one run as a process of its own. All must see the same number of rows.
 //!
 //! `cargo bench --bench decode [-- FOLDER [RUNS]]`; without a folder it makes one million hourly pod rows (30 days × 1,400
 //! pods) first.
@@ -16,14 +16,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use gristmill::config;
 use gristmill::decode::{BATCH_ROWS, Batches, RowGroup};
 use gristmill::generate::{GenerateOptions, generate};
 use gristmill::plan::projection::project;
 use gristmill::rollups::declaration::Scan;
 use gristmill::rollups::ocp_daily_summary::scans;
 use gristmill::rollups::semantics::Semantics;
+use gristmill::run::{RunOptions, run};
 use gristmill::schema::source::Variant;
+use gristmill::telemetry::progress::Progress;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// One row group of one file.
 struct Piece {
@@ -49,25 +55,27 @@ fn main() {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let scans = scans(Semantics::Balanced, |_| true);
     let pieces = pieces(&folder, &scans);
-    let (mut floor, mut rows) = (Vec::new(), 0);
-    let mut engine = Vec::new();
-    let mut peak_memory = 0.0_f64;
+    let settings = settings(&folder, workers);
+    let (mut floor, mut engine, mut rows) = (Vec::new(), Vec::new(), 0);
     for _ in 0..=runs {
         let started = Instant::now();
         rows = decode_all(&pieces, &scans, workers);
         floor.push(started.elapsed().as_secs_f64());
-        let report = run_engine(&folder, workers);
-        assert_eq!(report["rows_in"], rows, "the engine saw all rows");
-        engine.push(report["wall_seconds"].as_f64().unwrap());
-        peak_memory = peak_memory.max(report["peak_memory_bytes"].as_f64().unwrap());
+        let (seconds, engine_rows) = run_engine(&settings);
+        assert_eq!(engine_rows, rows, "the engine saw all rows");
+        engine.push(seconds);
     }
-    // The first round warms the page cache.
+    let process = run_process(&settings);
+    assert_eq!(process["rows_in"], rows, "the program saw all rows");
+    // The first round warms memory and page cache.
     let (floor, engine) = (spread(&floor[1..]), spread(&engine[1..]));
     println!("{rows} rows, {} row groups, {workers} threads, {runs} rounds", pieces.len());
     println!("decode floor  {:.3} s median ({:.3} to {:.3})", floor[1], floor[0], floor[2]);
     println!("whole run     {:.3} s median ({:.3} to {:.3}), target none", engine[1], engine[0], engine[2]);
     println!("ratio         {:.2}", engine[1] / floor[1]);
-    println!("peak memory   {:.0} MiB", peak_memory / 1_048_576.0);
+    let peak_memory = process["peak_memory_bytes"].as_f64().unwrap() / 1_048_576.0;
+    let seconds = process["wall_seconds"].as_f64().unwrap();
+    println!("as a process  {seconds:.3} s, peak memory {peak_memory:.0} MiB");
 }
 
 /// Least, median and greatest.
@@ -138,13 +146,12 @@ fn decode(piece: &Piece, scan: &Scan) -> u64 {
     Batches::open(bytes, row_group).unwrap().map(|batch| batch.unwrap().row_count as u64).sum()
 }
 
-fn run_engine(folder: &Path, workers: usize) -> serde_json::Value {
+/// The configuration of a run over generated data into the `none` target.
+fn settings(folder: &Path, workers: usize) -> String {
     let manifest: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
-    let scratch = tempfile::tempdir().unwrap();
-    let (config, report) = (scratch.path().join("config.yaml"), scratch.path().join("report.json"));
     let text = |key: &str| manifest[key].as_str().unwrap_or_else(|| panic!("manifest.json names {key}")).to_owned();
-    let settings = serde_json::json!({
+    serde_json::json!({
         "version": 1,
         "organization": {"org_id": text("org_id")},
         "source": {"uuid": text("source_uuid"), "cluster_id": text("cluster_id")},
@@ -158,8 +165,35 @@ fn run_engine(folder: &Path, workers: usize) -> serde_json::Value {
         },
         "performance": {"max_workers": workers},
         "logging": {"level": "warn"},
-    });
-    fs::write(&config, settings.to_string()).unwrap();
+    })
+    .to_string()
+}
+
+/// Seconds and rows of one run inside this process, whose memory is as warm as the floor's.
+fn run_engine(settings: &str) -> (f64, u64) {
+    let input = config::Input {
+        text: settings,
+        file_name: "benchmark",
+        overrides: &[],
+        environment: &|_| None,
+        secret_file: &|_| Err(std::io::Error::other("no secrets")),
+        now: chrono::Utc::now(),
+    };
+    let config = config::parse(&input).unwrap_or_else(|problems| panic!("{problems}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let options = RunOptions::default();
+    let started = Instant::now();
+    let report = runtime.block_on(async { run(&config, &options, &Progress::hidden()).await });
+    let seconds = started.elapsed().as_secs_f64();
+    assert_eq!(report.exit_code, 0, "{:?}", report.error);
+    (seconds, report.rows_in)
+}
+
+/// Report of one run as a process of its own.
+fn run_process(settings: &str) -> serde_json::Value {
+    let scratch = tempfile::tempdir().unwrap();
+    let (config, report) = (scratch.path().join("config.yaml"), scratch.path().join("report.json"));
+    fs::write(&config, settings).unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_gristmill"))
         .args(["run", "--config"])
         .arg(&config)

@@ -155,18 +155,19 @@ impl BatchBuilder<'_> {
         let mut builder = Decimal128Builder::with_capacity(rows.len())
             .with_data_type(DataType::Decimal128(DECIMAL_PRECISION, DECIMAL_SCALE));
         let mut sum = 0_i128;
-        // Capacities repeat from row to row; a number is not rounded again if it equals the one before.
-        let mut last: Option<(u64, i128)> = None;
+        // Capacities repeat from node to node and request sizes from pod to pod; a number that was seen is not rounded again.
+        let mut seen = [(0_u64, 0_i128); REMEMBERED_NUMBERS];
         for row in rows {
             let Some(value) = get(row) else {
                 builder.append_null();
                 continue;
             };
-            let rounded = match last {
-                Some((bits, rounded)) if bits == value.to_bits() => rounded,
-                _ => decimal(value, self.rounding).map_err(|source| self.refuse(name, row, source))?,
-            };
-            last = Some((value.to_bits(), rounded));
+            let bits = value.to_bits();
+            let slot = &mut seen[remembered_at(bits)];
+            if slot.0 != bits {
+                *slot = (bits, decimal(value, self.rounding).map_err(|source| self.refuse(name, row, source))?);
+            }
+            let rounded = slot.1;
             // At most 10^33 a row: 10^5 rows of the greatest value still fit into 128 bits.
             sum = sum.saturating_add(rounded);
             builder.append_value(rounded);
@@ -218,6 +219,15 @@ impl BatchBuilder<'_> {
     fn labels(&self, set: Option<LabelSetId>) -> Option<&str> {
         self.finish.label_texts.get(&set?).map(String::as_str)
     }
+}
+
+/// Slots for numbers that were rounded already; a power of two. Zero rounds to zero, so an unused slot is a right one.
+const REMEMBERED_NUMBERS: usize = 1_024;
+
+/// Slot of a number: the high bits of a multiplicative hash.
+fn remembered_at(bits: u64) -> usize {
+    let hash = bits.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    usize::try_from(hash >> (u64::BITS - REMEMBERED_NUMBERS.trailing_zeros())).expect("ten bits fit")
 }
 
 fn data_source(kind: RowKind) -> &'static str {

@@ -1,6 +1,6 @@
 //! A day's merged tables and the reference data → the day's rows, sorted: the order of the steps of the summary.
 
-use std::collections::BTreeMap;
+use hashbrown::HashMap;
 
 use super::capacity::Capacities;
 use super::labels_join::{Categories, LabelJoin};
@@ -15,7 +15,7 @@ use crate::rollups::arithmetic::{Arithmetic, ArithmeticError};
 use crate::rollups::facts::ReferenceData;
 use crate::rollups::like::TrailingEscape;
 use crate::rollups::semantics::Semantics;
-use crate::rollups::tables::{DayTables, NameId};
+use crate::rollups::tables::{DayTables, NameId, NameTable};
 use crate::schema::source as report;
 use crate::time::UsageDay;
 
@@ -95,7 +95,7 @@ pub struct Finish {
     /// Sorted: Pod and unallocated rows by namespace, node and labels, then Storage rows.
     pub rows: Vec<SummaryRow>,
     /// Canonical JSON of every label set that a row refers to.
-    pub label_texts: BTreeMap<LabelSetId, String>,
+    pub label_texts: HashMap<LabelSetId, String>,
 }
 
 /// Why a day cannot be finished.
@@ -220,7 +220,7 @@ pub fn finish(tables: &DayTables<'_>, reference: &ReferenceData, semantics: Sema
     Ok(Finish { rows, label_texts })
 }
 
-fn label_texts(tables: &DayTables<'_>, rows: &[SummaryRow]) -> BTreeMap<LabelSetId, String> {
+fn label_texts(tables: &DayTables<'_>, rows: &[SummaryRow]) -> HashMap<LabelSetId, String> {
     let mut ids: Vec<LabelSetId> = rows.iter().filter_map(|row| row.labels).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -235,9 +235,9 @@ fn label_texts(tables: &DayTables<'_>, rows: &[SummaryRow]) -> BTreeMap<LabelSet
 }
 
 /// Sorts by text, not by id: ids depend on the order of arrival.
-fn sort(tables: &DayTables<'_>, rows: &mut [SummaryRow], label_texts: &BTreeMap<LabelSetId, String>) {
+fn sort(tables: &DayTables<'_>, rows: &mut [SummaryRow], label_texts: &HashMap<LabelSetId, String>) {
     let ranks = |column: &report::Column| tables.names(column.name).ranks();
-    let namespaces = tables.names(report::NAMESPACE.name);
+    let namespaces = NamespaceRanks::new(tables.names(report::NAMESPACE.name));
     let (nodes, resource_ids) = (ranks(&report::NODE), ranks(&report::RESOURCE_ID));
     let claims = ranks(&report::PERSISTENTVOLUMECLAIM);
     let volumes = ranks(&report::PERSISTENTVOLUME);
@@ -245,15 +245,12 @@ fn sort(tables: &DayTables<'_>, rows: &mut [SummaryRow], label_texts: &BTreeMap<
     let handles = ranks(&report::CSI_VOLUME_HANDLE);
     let mut texts: Vec<(&str, LabelSetId)> = label_texts.iter().map(|(id, text)| (text.as_str(), *id)).collect();
     texts.sort_unstable();
-    let label_ranks: BTreeMap<LabelSetId, usize> =
-        texts.iter().enumerate().map(|(rank, (_, id))| (*id, rank + 1)).collect();
+    // Rank 0 is for rows without labels.
+    let label_ranks: HashMap<LabelSetId, u32> = texts.iter().map(|(_, id)| *id).zip(1..).collect();
     let rank = |ranks: &[u32], id: NameId| ranks.get(id.0 as usize).copied().unwrap_or(u32::MAX);
     rows.sort_by_cached_key(|row| {
-        let namespace = row.fixed_namespace.or_else(|| namespaces.text(row.namespace));
         (
-            row.kind == RowKind::Storage,
-            (namespace.is_none(), namespace),
-            rank(&nodes, row.node),
+            (row.kind == RowKind::Storage, namespaces.rank(row), rank(&nodes, row.node)),
             [
                 rank(&claims, row.claim),
                 rank(&volumes, row.volume),
@@ -266,4 +263,29 @@ fn sort(tables: &DayTables<'_>, rows: &mut [SummaryRow], label_texts: &BTreeMap<
             row.cost_category_id,
         )
     });
+}
+
+/// Places of namespaces in byte order, the fixed ones of unallocated rows among them; null comes last.
+struct NamespaceRanks<'a> {
+    names: &'a NameTable,
+    ranks: Vec<u32>,
+}
+
+impl<'a> NamespaceRanks<'a> {
+    fn new(names: &'a NameTable) -> Self {
+        Self { names, ranks: names.ranks() }
+    }
+
+    /// Names have odd ranks; a fixed name that is none of them has the even rank between its neighbours.
+    fn rank(&self, row: &SummaryRow) -> u32 {
+        let Some(fixed) = row.fixed_namespace else {
+            let is_null = row.kind == RowKind::Unallocated || row.namespace == NameId::NULL;
+            let rank = self.ranks.get(row.namespace.0 as usize).filter(|_| !is_null);
+            return rank.map_or(u32::MAX, |rank| 2 * rank + 1);
+        };
+        let ids = (0..u32::try_from(self.names.len()).unwrap_or(u32::MAX)).map(NameId);
+        let names = || ids.clone().filter_map(|id| self.names.text(id));
+        let less = u32::try_from(names().filter(|name| *name < fixed).count()).unwrap_or(u32::MAX);
+        2 * less + u32::from(names().any(|name| name == fixed))
+    }
 }
