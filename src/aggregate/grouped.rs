@@ -73,15 +73,19 @@ impl GroupedPartial {
         self.seen.is_empty()
     }
 
-    /// A table of the same shape with the totals and without groups.
-    pub fn empty_table(&self) -> GroupedTable {
+    /// The groups as a table; nothing is copied.
+    pub fn into_table(self) -> GroupedTable {
         GroupedTable {
             key_count: self.key_count,
+            keys: self.keys,
             sum_count: self.sum_count,
+            sums: self.sums,
             maximum_count: self.maximum_count,
+            maxima: self.maxima,
+            seen: self.seen,
             text_maximum_count: self.text_maximum_count,
-            totals: self.totals.clone(),
-            ..GroupedTable::default()
+            text_maxima: self.text_maxima,
+            totals: self.totals,
         }
     }
 
@@ -119,26 +123,49 @@ impl GroupedPartial {
 
     /// Group of each row; rows whose `only_named` id is null or empty get `NO_GROUP`.
     pub fn find_groups(&mut self, keys: &[&[u32]], only_named: Option<&[u32]>, groups: &mut Vec<u32>) {
-        let row_count = keys.first().map_or(0, |ids| ids.len());
         groups.clear();
-        let mut key = vec![0; self.key_count];
-        let mut previous: Option<u32> = None;
+        match keys {
+            [a, b, c] => self.find_groups_of(&[a, b, c], only_named, groups),
+            [a, b] => self.find_groups_of(&[a, b], only_named, groups),
+            [a, b, c, d, e, f, g, h] => self.find_groups_of(&[a, b, c, d, e, f, g, h], only_named, groups),
+            _ => self.find_groups_of_any_width(keys, only_named, groups),
+        }
+    }
+
+    /// The same for a width known to the compiler. Rows that follow each other often have the same key.
+    fn find_groups_of<const WIDTH: usize>(
+        &mut self,
+        keys: &[&[u32]; WIDTH],
+        only_named: Option<&[u32]>,
+        groups: &mut Vec<u32>,
+    ) {
+        let row_count = keys[0].len();
+        let keys = keys.map(|ids| &ids[..row_count]);
+        let mut previous = ([0; WIDTH], None);
         for row in 0..row_count {
             if only_named.is_some_and(|ids| !NameId(ids[row]).is_named()) {
                 groups.push(NO_GROUP);
                 continue;
             }
-            let mut is_same = previous.is_some();
-            for (part, ids) in key.iter_mut().zip(keys) {
-                is_same &= *part == ids[row];
-                *part = ids[row];
-            }
+            let key: [u32; WIDTH] = std::array::from_fn(|part| keys[part][row]);
             let group = match previous {
-                Some(group) if is_same => group,
+                (known, Some(group)) if known == key => group,
                 _ => self.find_or_add(&key),
             };
-            previous = Some(group);
+            previous = (key, Some(group));
             groups.push(group);
+        }
+    }
+
+    fn find_groups_of_any_width(&mut self, keys: &[&[u32]], only_named: Option<&[u32]>, groups: &mut Vec<u32>) {
+        let mut key = vec![0; self.key_count];
+        for row in 0..keys.first().map_or(0, |ids| ids.len()) {
+            if only_named.is_some_and(|ids| !NameId(ids[row]).is_named()) {
+                groups.push(NO_GROUP);
+                continue;
+            }
+            key.iter_mut().zip(keys).for_each(|(part, ids)| *part = ids[row]);
+            groups.push(self.find_or_add(&key));
         }
     }
 
@@ -161,22 +188,54 @@ impl GroupedPartial {
         if dense.is_empty() {
             return;
         }
-        let sum_count = self.sum_count;
+        let columns: Vec<&[f64]> = dense.iter().map(|(_, values)| &values[..groups.len()]).collect();
+        match <[&[f64]; 8]>::try_from(columns) {
+            // The usual case, eight measures and all of them dense: the compiler unrolls the inner loop.
+            Ok(columns) if self.sum_count == columns.len() => self.add_rows(groups, &columns, dense_bits),
+            _ => {
+                for (row, group) in groups.iter().enumerate().filter(|(_, group)| **group != NO_GROUP) {
+                    let first = *group as usize * self.sum_count;
+                    self.seen[*group as usize] |= dense_bits;
+                    dense.iter().for_each(|(position, values)| self.sums[first + position].add(values[row]));
+                }
+            }
+        }
+        for (position, values) in dense {
+            self.add_dense_totals(position, groups, values);
+        }
+    }
+
+    fn add_rows<const MEASURES: usize>(&mut self, groups: &[u32], columns: &[&[f64]; MEASURES], bits: u32) {
         for (row, group) in groups.iter().enumerate() {
             if *group == NO_GROUP {
                 continue;
             }
             let group = *group as usize;
-            self.seen[group] |= dense_bits;
-            let sums = &mut self.sums[group * sum_count..(group + 1) * sum_count];
-            for (position, values) in &dense {
-                sums[*position].add(values[row]);
+            self.seen[group] |= bits;
+            let sums = &mut self.sums[group * MEASURES..(group + 1) * MEASURES];
+            for (sum, values) in sums.iter_mut().zip(columns) {
+                sum.add(values[row]);
             }
         }
-        for (position, values) in dense {
-            let grouped = groups.iter().zip(values).filter(|(group, _)| **group != NO_GROUP).map(|(_, value)| *value);
-            self.add_totals(position, grouped);
-        }
+    }
+
+    /// Several partial sums side by side, since one chain of additions would wait for each of its links.
+    fn add_dense_totals(&mut self, position: usize, groups: &[u32], values: &[f64]) {
+        const LANES: usize = 8;
+        let (mut sums, mut absolutes) = ([0.0; LANES], [0.0; LANES]);
+        let mut add = |groups: &[u32], values: &[f64]| {
+            for (lane, (group, value)) in groups.iter().zip(values).enumerate() {
+                let value = if *group == NO_GROUP { 0.0 } else { *value };
+                sums[lane] += value;
+                absolutes[lane] += value.abs();
+            }
+        };
+        let (groups, values) = (groups.chunks_exact(LANES), values.chunks_exact(LANES));
+        let (last_groups, last_values) = (groups.remainder(), values.remainder());
+        groups.zip(values).for_each(|(groups, values)| add(groups, values));
+        add(last_groups, last_values);
+        self.totals[position].0.add(sums.iter().sum());
+        self.totals[position].1 += absolutes.iter().sum::<f64>();
     }
 
     fn add_sparse(&mut self, groups: &[u32], position: usize, values: &[f64], nulls: &NullBuffer) {
@@ -254,6 +313,7 @@ impl GroupedPartial {
         self.seen[group] |= bit;
     }
 
+    #[inline]
     fn find_or_add(&mut self, key: &[u32]) -> u32 {
         let hash = hash_key(key);
         let (keys, width) = (&self.keys, self.key_count);

@@ -126,7 +126,15 @@ impl Translation {
         let first_row = rows.start;
         let codes_of_rows = &codes.values()[rows];
         let nulls = codes.nulls().filter(|nulls| nulls.null_count() > 0);
-        ids.reserve(codes_of_rows.len());
+        if nulls.is_none() {
+            // Nearly always every entry was looked at before: one tight loop, and a second look only where that is not so.
+            let table = self.codes.as_slice();
+            ids.extend(codes_of_rows.iter().map(|code| table[code.unsigned_abs() as usize]));
+            if ids.iter().all(|id| *id < TAKEN_AS_EMPTY) {
+                return Ok(());
+            }
+            ids.clear();
+        }
         for (row, code) in (first_row..).zip(codes_of_rows) {
             if nulls.is_some_and(|nulls| nulls.is_null(row)) {
                 ids.push(null_id);

@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::aggregate::{
-    CapacityPartial, CompiledKernel, CompiledScan, DayState, GroupedPartial, KernelPartial, LabelSetsPartial,
-    MembersPartial,
+    CapacityPartial, CompiledKernel, CompiledScan, DayState, KernelPartial, LabelSetsPartial, MembersPartial,
 };
 use crate::labels::LabelSetId;
 use crate::rollups::sum::CompensatedSum;
-use crate::rollups::tables::{
-    CapacityTable, DayTables, GroupedTable, KernelTable, LabelSetsTable, MembersTable, NameId,
-};
+use crate::rollups::tables::{CapacityTable, DayTables, KernelTable, LabelSetsTable, MembersTable, NameId};
 
 /// Label rows of a day before and after de-duplication, per scan.
 pub type LabelRowCounts = Vec<(&'static str, u64, u64)>;
@@ -28,7 +25,7 @@ pub fn merge(day: &DayState) -> (DayTables<'_>, LabelRowCounts) {
             if let KernelPartial::LabelSets(sets) = &merged {
                 label_rows.push((scan.name, sets.row_count, sets.pairs().len() as u64));
             }
-            tables.push(table(&merged));
+            tables.push(table(merged));
         }
         kernels.push((scan.name, tables));
     }
@@ -74,28 +71,13 @@ fn merge_workers(
     merged
 }
 
-fn table(merged: &KernelPartial) -> KernelTable {
+fn table(merged: KernelPartial) -> KernelTable {
     match merged {
-        KernelPartial::Grouped(partial) => KernelTable::Grouped(grouped_table(partial)),
-        KernelPartial::Capacity(partial) => KernelTable::Capacity(capacity_table(partial)),
-        KernelPartial::Members(partial) => KernelTable::Members(members_table(partial)),
-        KernelPartial::LabelSets(partial) => KernelTable::LabelSets(label_sets_table(partial)),
+        KernelPartial::Grouped(partial) => KernelTable::Grouped(partial.into_table()),
+        KernelPartial::Capacity(partial) => KernelTable::Capacity(capacity_table(&partial)),
+        KernelPartial::Members(partial) => KernelTable::Members(members_table(&partial)),
+        KernelPartial::LabelSets(partial) => KernelTable::LabelSets(label_sets_table(&partial)),
     }
-}
-
-fn grouped_table(partial: &GroupedPartial) -> GroupedTable {
-    let mut table = partial.empty_table();
-    for group in 0..partial.len() {
-        let group = partial.group(group);
-        table.keys.extend_from_slice(group.keys);
-        let seen = |bit: usize| group.seen & (1 << bit) != 0;
-        table.sums.extend(group.sums.iter().enumerate().map(|(at, sum)| seen(at).then_some(*sum)));
-        let first_maximum = group.sums.len();
-        let maxima = group.maxima.iter().enumerate().map(|(at, value)| seen(first_maximum + at).then_some(*value));
-        table.maxima.extend(maxima);
-        table.text_maxima.extend_from_slice(group.text_maxima);
-    }
-    table
 }
 
 /// Sums the maxima over the intervals, in the order of time.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::discover::{ManifestName, ObjectInfo};
 use crate::error::Failure;
-use crate::footers::{DaySpan, Footer, FooterError};
+use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan};
 use crate::rollups::declaration::Scan;
 use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
@@ -189,6 +189,10 @@ fn day_plan(day: UsageDay, chunks: &[ChunkPlan]) -> DayPlan {
 
 /// Whether the times of an object can be read at all. Every scan's first column is the time.
 fn has_times(scans: &[Scan], footer: &Footer) -> bool {
+    let tells_days = |span: &RowGroupSpan| matches!(span.days, DaySpan::Known(..));
+    if footer.row_groups.iter().any(tells_days) {
+        return true;
+    }
     let has_rows = !footer.row_groups.is_empty();
     let mut of_object = scans.iter().filter(|scan| has_rows && scan.table == footer.object.table);
     of_object.all(|scan| project(&footer.object.key, &footer.metadata, 0, &scan.columns()[..1]).is_ok())

@@ -65,6 +65,7 @@ impl NameTable {
 
 /// Groups with their sums and maxima.
 /// Shape: g groups × (k keys, s sums, m maxima, t text maxima), row by row.
+/// Nulls: one bit per sum and then per maximum says whether any value was seen; without one the number is null.
 #[derive(Debug, Default)]
 pub struct GroupedTable {
     /// Keys per group.
@@ -73,12 +74,14 @@ pub struct GroupedTable {
     pub keys: Vec<u32>,
     /// Sums per group.
     pub sum_count: usize,
-    /// g × s sums; null where no value was seen.
-    pub sums: Vec<Option<CompensatedSum>>,
+    /// g × s sums.
+    pub sums: Vec<CompensatedSum>,
     /// Maxima per group.
     pub maximum_count: usize,
     /// g × m maxima.
-    pub maxima: Vec<Option<f64>>,
+    pub maxima: Vec<f64>,
+    /// g sets of bits: what was seen.
+    pub seen: Vec<u32>,
     /// Text maxima per group.
     pub text_maximum_count: usize,
     /// g × t names.
@@ -90,12 +93,12 @@ pub struct GroupedTable {
 impl GroupedTable {
     /// Number of groups.
     pub fn len(&self) -> usize {
-        self.keys.len().checked_div(self.key_count).unwrap_or(0)
+        self.seen.len()
     }
 
     /// Whether there is no group.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.seen.is_empty()
     }
 
     /// The keys of a group.
@@ -103,14 +106,16 @@ impl GroupedTable {
         &self.keys[group * self.key_count..(group + 1) * self.key_count]
     }
 
-    /// The sums of a group.
-    pub fn sums_of(&self, group: usize) -> &[Option<CompensatedSum>] {
-        &self.sums[group * self.sum_count..(group + 1) * self.sum_count]
+    /// A sum of a group.
+    pub fn sum(&self, group: usize, position: usize) -> Option<CompensatedSum> {
+        let is_seen = self.seen[group] & (1 << position) != 0;
+        is_seen.then(|| self.sums[group * self.sum_count + position])
     }
 
-    /// The maxima of a group.
-    pub fn maxima_of(&self, group: usize) -> &[Option<f64>] {
-        &self.maxima[group * self.maximum_count..(group + 1) * self.maximum_count]
+    /// A maximum of a group.
+    pub fn maximum(&self, group: usize, position: usize) -> Option<f64> {
+        let is_seen = self.seen[group] & (1 << (self.sum_count + position)) != 0;
+        is_seen.then(|| self.maxima[group * self.maximum_count + position])
     }
 
     /// The text maxima of a group.

@@ -69,8 +69,8 @@ pub fn storage_rows(tables: &DayTables<'_>, joins: &mut Joins<'_, '_>) -> Result
                     });
                     let usage = &mut groups[position].1;
                     usage.cost_category_id = category.cost_category_id;
-                    add_sums(&mut usage.sums, table.sums_of(group), times);
-                    usage.capacity_bytes = max_of(usage.capacity_bytes, table.maxima_of(group)[0]);
+                    add_sums(&mut usage.sums, table, group, times);
+                    usage.capacity_bytes = max_of(usage.capacity_bytes, table.maximum(group, 0));
                 }
             }
         }
