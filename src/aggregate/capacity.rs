@@ -116,6 +116,10 @@ impl Interval {
     fn raise(&mut self, key: usize, position: usize, measure_count: usize, value: f64) {
         let maximum = &mut self.maxima[key * measure_count + position];
         let bit = 1 << position;
+        // All pods of a node report the same capacity.
+        if *maximum == value && self.seen[key] & bit != 0 {
+            return;
+        }
         *maximum = if self.seen[key] & bit == 0 { value + 0.0 } else { greatest(*maximum, value) };
         self.seen[key] |= bit;
     }

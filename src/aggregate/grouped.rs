@@ -18,7 +18,7 @@ pub struct Numbers<'a> {
 pub const NO_GROUP: u32 = u32::MAX;
 
 /// Groups of one worker.
-/// Shape: g groups × (k keys, s sums as (high, low), m maxima, t text maxima), row by row.
+/// Shape: g groups × (k keys, s sums, m maxima, t text maxima), row by row.
 #[derive(Debug)]
 pub struct GroupedPartial {
     key_count: usize,
@@ -27,7 +27,8 @@ pub struct GroupedPartial {
     text_maximum_count: usize,
     index: HashTable<u32>,
     keys: Vec<u32>,
-    sums: Vec<CompensatedSum>,
+    /// Per group its s leading parts, then its s rounding errors: the measures of a row lie side by side.
+    sums: Vec<f64>,
     maxima: Vec<f64>,
     /// One bit per sum and then per maximum: whether a value was seen.
     seen: Vec<u32>,
@@ -38,7 +39,7 @@ pub struct GroupedPartial {
 /// One group of a partial result.
 pub struct Group<'a> {
     pub keys: &'a [u32],
-    pub sums: &'a [CompensatedSum],
+    pub sums: &'a [f64],
     pub maxima: &'a [f64],
     pub seen: u32,
     pub text_maxima: &'a [NameId],
@@ -99,7 +100,7 @@ impl GroupedPartial {
         let slice = |count: usize| group * count..(group + 1) * count;
         Group {
             keys: &self.keys[slice(self.key_count)],
-            sums: &self.sums[slice(self.sum_count)],
+            sums: &self.sums[slice(2 * self.sum_count)],
             maxima: &self.maxima[slice(self.maximum_count)],
             seen: self.seen[group],
             text_maxima: &self.text_maxima[slice(self.text_maximum_count)],
@@ -114,7 +115,7 @@ impl GroupedPartial {
     /// Approximate size in bytes.
     pub fn state_bytes(&self) -> usize {
         self.keys.capacity() * 4
-            + self.sums.capacity() * 16
+            + self.sums.capacity() * 8
             + self.maxima.capacity() * 8
             + self.seen.capacity() * 4
             + self.text_maxima.capacity() * 4
@@ -132,7 +133,8 @@ impl GroupedPartial {
         }
     }
 
-    /// The same for a width known to the compiler. Rows that follow each other often have the same key.
+    /// The same for a width known to the compiler. Reports repeat their rows in the same order hour by hour, so the group
+    /// after the previous row's group is tried before the index is asked.
     fn find_groups_of<const WIDTH: usize>(
         &mut self,
         keys: &[&[u32]; WIDTH],
@@ -141,19 +143,18 @@ impl GroupedPartial {
     ) {
         let row_count = keys[0].len();
         let keys = keys.map(|ids| &ids[..row_count]);
-        let mut previous = ([0; WIDTH], None);
+        let mut next = usize::MAX;
         for row in 0..row_count {
             if only_named.is_some_and(|ids| !NameId(ids[row]).is_named()) {
                 groups.push(NO_GROUP);
                 continue;
             }
             let key: [u32; WIDTH] = std::array::from_fn(|part| keys[part][row]);
-            let group = match previous {
-                (known, Some(group)) if known == key => group,
-                _ => self.find_or_add(&key),
-            };
-            previous = (key, Some(group));
-            groups.push(group);
+            let is_next = next < self.seen.len() && self.keys[next * WIDTH..(next + 1) * WIDTH] == key;
+            let group = if is_next { next } else { self.find_or_add(&key) as usize };
+            next = group + 1;
+            // Groups are numbered in 32 bits.
+            groups.push(u32::try_from(group).unwrap_or(NO_GROUP));
         }
     }
 
@@ -194,9 +195,8 @@ impl GroupedPartial {
             Ok(columns) if self.sum_count == columns.len() => self.add_rows(groups, &columns, dense_bits),
             _ => {
                 for (row, group) in groups.iter().enumerate().filter(|(_, group)| **group != NO_GROUP) {
-                    let first = *group as usize * self.sum_count;
                     self.seen[*group as usize] |= dense_bits;
-                    dense.iter().for_each(|(position, values)| self.sums[first + position].add(values[row]));
+                    dense.iter().for_each(|(position, values)| self.add(*group as usize, *position, values[row]));
                 }
             }
         }
@@ -212,11 +212,26 @@ impl GroupedPartial {
             }
             let group = *group as usize;
             self.seen[group] |= bits;
-            let sums = &mut self.sums[group * MEASURES..(group + 1) * MEASURES];
-            for (sum, values) in sums.iter_mut().zip(columns) {
-                sum.add(values[row]);
+            let (high, low) = self.sums[2 * group * MEASURES..2 * (group + 1) * MEASURES].split_at_mut(MEASURES);
+            let values: [f64; MEASURES] = std::array::from_fn(|position| columns[position][row]);
+            for ((high, low), value) in high.iter_mut().zip(low).zip(values) {
+                let mut sum = CompensatedSum { high: *high, low: *low };
+                sum.add(value);
+                (*high, *low) = (sum.high, sum.low);
             }
         }
+    }
+
+    fn add(&mut self, group: usize, position: usize, value: f64) {
+        self.add_sum(group, position, CompensatedSum { high: value, low: 0.0 });
+    }
+
+    fn add_sum(&mut self, group: usize, position: usize, other: CompensatedSum) {
+        let high = 2 * group * self.sum_count + position;
+        let low = high + self.sum_count;
+        let mut sum = CompensatedSum { high: self.sums[high], low: self.sums[low] };
+        sum.add_sum(other);
+        (self.sums[high], self.sums[low]) = (sum.high, sum.low);
     }
 
     /// Several partial sums side by side, since one chain of additions would wait for each of its links.
@@ -244,7 +259,7 @@ impl GroupedPartial {
             rows.filter(|(row, (group, _))| **group != NO_GROUP && nulls.is_valid(*row))
         };
         for (_, (group, value)) in present() {
-            self.sums[*group as usize * self.sum_count + position].add(*value);
+            self.add(*group as usize, position, *value);
             self.seen[*group as usize] |= 1 << position;
         }
         self.add_totals(position, present().map(|(_, (_, value))| *value));
@@ -284,8 +299,9 @@ impl GroupedPartial {
     /// Adds a group of another worker.
     pub fn absorb(&mut self, other: &Group<'_>, names: &[NameIds<'_>]) {
         let group = self.find_or_add(other.keys) as usize;
-        for (position, sum) in other.sums.iter().enumerate() {
-            self.sums[group * self.sum_count + position].add_sum(*sum);
+        let (high, low) = other.sums.split_at(self.sum_count);
+        for (position, (high, low)) in high.iter().zip(low).enumerate() {
+            self.add_sum(group, position, CompensatedSum { high: *high, low: *low });
         }
         self.seen[group] |= other.seen & ((1_u32 << self.sum_count) - 1);
         for (position, value) in other.maxima.iter().enumerate() {
@@ -309,6 +325,10 @@ impl GroupedPartial {
     fn raise(&mut self, group: usize, position: usize, value: f64) {
         let bit = 1 << (self.sum_count + position);
         let maximum = &mut self.maxima[group * self.maximum_count + position];
+        // Capacities hardly ever change.
+        if *maximum == value && self.seen[group] & bit != 0 {
+            return;
+        }
         *maximum = if self.seen[group] & bit == 0 { value + 0.0 } else { greatest(*maximum, value) };
         self.seen[group] |= bit;
     }
@@ -323,7 +343,7 @@ impl GroupedPartial {
         }
         let group = u32::try_from(self.seen.len()).expect("fewer than 2^32 groups fit into memory");
         self.keys.extend_from_slice(key);
-        self.sums.resize(self.sums.len() + self.sum_count, CompensatedSum::default());
+        self.sums.resize(self.sums.len() + 2 * self.sum_count, 0.0);
         self.maxima.resize(self.maxima.len() + self.maximum_count, 0.0);
         self.text_maxima.resize(self.text_maxima.len() + self.text_maximum_count, NameId::NULL);
         self.seen.push(0);

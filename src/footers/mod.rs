@@ -26,7 +26,7 @@ const TAIL_BYTES: usize = 8;
 /// The smallest Parquet file: magic, then the tail.
 const SMALLEST_FILE_BYTES: u64 = 12;
 /// How much of an object's end is read at first. A footer of thirty columns and one row group takes 5 to 10 KiB.
-const FIRST_READ_BYTES: u64 = 64 * 1024;
+const FIRST_READ_BYTES: u64 = 32 * 1024;
 /// A longer footer would describe hundreds of thousands of column chunks; it is refused before it is read.
 const MAX_FOOTER_BYTES: u64 = 32 << 20;
 /// Objects that came whole with the first read are kept until their rows are decoded, up to this many bytes in all.

@@ -74,8 +74,8 @@ pub struct GroupedTable {
     pub keys: Vec<u32>,
     /// Sums per group.
     pub sum_count: usize,
-    /// g × s sums.
-    pub sums: Vec<CompensatedSum>,
+    /// g × (s leading parts, s rounding errors).
+    pub sums: Vec<f64>,
     /// Maxima per group.
     pub maximum_count: usize,
     /// g × m maxima.
@@ -109,7 +109,8 @@ impl GroupedTable {
     /// A sum of a group.
     pub fn sum(&self, group: usize, position: usize) -> Option<CompensatedSum> {
         let is_seen = self.seen[group] & (1 << position) != 0;
-        is_seen.then(|| self.sums[group * self.sum_count + position])
+        let high = 2 * group * self.sum_count + position;
+        is_seen.then(|| CompensatedSum { high: self.sums[high], low: self.sums[high + self.sum_count] })
     }
 
     /// A maximum of a group.
