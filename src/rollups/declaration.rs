@@ -198,7 +198,16 @@ impl Grouped {
     }
 }
 
-/// Whether ids of a column are names or label sets.
-pub fn is_labels(column: &Column) -> bool {
-    column.column_type == ColumnType::Labels
+/// Leaves out scans of tables without any object, and what would only look things up in them: their columns need not be
+/// read then. The result is the same.
+pub fn without_empty_tables(scans: Vec<Scan>, has_objects: impl Fn(SourceTable) -> bool) -> Vec<Scan> {
+    let mut kept: Vec<Scan> = scans.into_iter().filter(|scan| has_objects(scan.table)).collect();
+    let names: Vec<&'static str> = kept.iter().map(|scan| scan.name).collect();
+    for scan in &mut kept {
+        scan.kernels.retain(|kernel| match kernel {
+            Kernel::Members(members) => names.contains(&members.of_scan),
+            _ => true,
+        });
+    }
+    kept
 }

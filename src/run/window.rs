@@ -23,7 +23,7 @@ use crate::labels::EnabledKeys;
 use crate::merge::{LabelRowCounts, merge};
 use crate::plan::{BadObject, Plan, plan};
 use crate::reference;
-use crate::rollups::declaration::Scan;
+use crate::rollups::declaration::{Scan, without_empty_tables};
 use crate::rollups::facts::{NodeRole, ReferenceData};
 use crate::rollups::{node_roles, ocp_daily_summary};
 use crate::schema::source::{ReportType, SourceTable, Variant};
@@ -82,6 +82,7 @@ pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedW
     let listing = discover(context.store, &config.org_id, config.source.uuid, &[month], &tables).await?;
     let discover_seconds = started.elapsed().as_secs_f64();
     let scans = ocp_daily_summary::scans(config.semantics, |report| has_raw(&listing, report, month));
+    let scans = without_empty_tables(scans, |table| listing.of(table, month).next().is_some());
     let in_use = |object: &&Arc<ObjectInfo>| scans.iter().any(|scan| scan.table == object.table);
     let objects: Vec<Arc<ObjectInfo>> = listing.objects.iter().filter(in_use).cloned().collect();
     let started = Instant::now();
