@@ -1,7 +1,7 @@
 //! The vocabulary of a rollup: which columns of which report feed which kernel. The scan engine knows these words and no
 //! column by name.
 
-use crate::schema::source::{Column, ColumnType, INTERVAL_START, SourceTable};
+use crate::schema::source::{Column, INTERVAL_START, SourceTable};
 
 /// One pass over the objects of one report; every kernel sees every row of a day.
 #[derive(Debug)]
