@@ -107,6 +107,23 @@ async fn trino_into_csv() {
     all_cases(Semantics::Trino, Case::all(&golden_folder())).await;
 }
 
+/// Where a case gives both the usage and the roles that the reference derived from it, deriving them gives the same rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn derived_roles_give_the_same_rows() {
+    let mut compared = 0;
+    for case in Case::all(&golden_folder()).iter().filter(|case| case.facts["node_roles"] == "derive") {
+        for profile in PROFILES {
+            let folder = tempfile::tempdir().expect("a folder");
+            let config = case.csv_config_with_roles(profile, folder.path(), &"derive".into());
+            let found = run_config(&config).await.map(|()| case.csv_rows(folder.path()));
+            let judged = judge(&case.expected(profile), found);
+            assert!(judged.is_ok(), "{} ({profile}): {}", case.name(), judged.unwrap_err());
+            compared += 1;
+        }
+    }
+    assert!(compared > 0 || std::env::var_os("GRISTMILL_GOLDEN_DIR").is_some(), "no case derives roles");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn balanced_into_postgres() {
     all_cases_into_postgres(Semantics::Balanced, Case::all(&golden_folder())).await;

@@ -115,19 +115,28 @@ impl Case {
         })
     }
 
+    /// The reference's node table, or `None` if roles are to be derived.
+    pub fn given_roles(&self) -> Option<&Vec<Value>> {
+        self.facts["node_roles_used"].as_array().or_else(|| self.facts["node_roles"].as_array())
+    }
+
     /// Node roles as the configuration takes them.
     pub fn node_roles(&self) -> Value {
-        match &self.facts["node_roles_used"] {
-            Value::Array(roles) => {
-                let role = |role: &Value| json!({"node": role["node"], "resource_id": role["resource_id"], "role": role["role"]});
-                Value::Array(roles.iter().map(role).collect())
-            }
-            _ => Value::from("derive"),
+        let role =
+            |role: &Value| json!({"node": role["node"], "resource_id": role["resource_id"], "role": role["role"]});
+        match self.given_roles() {
+            Some(roles) => Value::Array(roles.iter().map(role).collect()),
+            None => Value::from("derive"),
         }
     }
 
     /// A run into CSV files with everything inline.
     pub fn csv_config(&self, profile: Semantics, folder: &Path) -> Config {
+        self.csv_config_with_roles(profile, folder, &self.node_roles())
+    }
+
+    /// The same with other node roles than the case's.
+    pub fn csv_config_with_roles(&self, profile: Semantics, folder: &Path, roles: &Value) -> Config {
         let mut settings = self.settings(profile);
         settings["source"]["report_period_id"] = self.facts["report_period_id"].clone();
         settings["target"] = json!({"kind": "file", "file": {"path": folder, "format": "csv"}});
@@ -137,7 +146,7 @@ impl Case {
             "from": "inline",
             "enabled_tag_keys": self.facts["enabled_tag_keys"],
             "cost_categories": categories.iter().map(category).collect::<Vec<_>>(),
-            "node_roles": self.node_roles(),
+            "node_roles": roles,
         });
         parse(&settings)
     }

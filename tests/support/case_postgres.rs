@@ -78,7 +78,7 @@ fn reference_rows(case: &Case, schema: &str) -> String {
             category["cost_category_id"]
         );
     }
-    for role in list("node_roles_used") {
+    for role in case.given_roles().into_iter().flatten() {
         sql += &format!(
             "INSERT INTO {} (node, resource_id, node_role) VALUES ({}, {}, {});",
             table("reporting_ocp_nodes"),
