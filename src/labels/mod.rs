@@ -19,6 +19,7 @@ mod operator_text;
 mod outcome_cache;
 mod pairs;
 mod sets;
+mod storable;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,9 @@ pub struct LabelRules {
     pub refuse_blank: bool,
     /// Whether a nested value, under any key, is refused instead of turned into its jsonb text.
     pub refuse_nested: bool,
+    /// Whether what PostgreSQL's jsonb cannot hold (U+0000, a number out of numeric's range) is refused anywhere in the text,
+    /// instead of only in what is kept.
+    pub refuse_unstorable: bool,
     /// Whether the operator's raw form `label_a:b|label_c:d` is understood.
     pub operator_text: bool,
     /// Whether a malformed text is taken as `{}` and counted instead of refused.

@@ -5,6 +5,7 @@ use super::operator_text::{PREFIX, read_operator_text};
 use super::outcome_cache::{CacheBudget, Insertion, OutcomeCache};
 use super::pairs::Pairs;
 use super::sets::{SetScratch, Sets};
+use super::storable::check_whole_text;
 use super::{EnabledKeys, JSON_BLANKS, LabelRules, LabelSetId, Outcome, Refusal};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -187,7 +188,8 @@ impl LabelStore {
                 Ok(())
             }
             TextForm::Json if trimmed.starts_with('{') => {
-                scratch.json.read(trimmed, &self.keys, self.rules.refuse_nested, pairs)
+                let read = scratch.json.read(trimmed, &self.keys, self.rules.refuse_nested, pairs);
+                if self.rules.refuse_unstorable { read.and_then(|()| check_whole_text(trimmed)) } else { read }
             }
             TextForm::Json => Err(Refusal::NotAnObject),
         };

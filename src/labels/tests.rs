@@ -12,6 +12,7 @@ const BALANCED: LabelRules = LabelRules {
     refuse_nested: false,
     operator_text: true,
     malformed_as_empty: false,
+    refuse_unstorable: false,
 };
 const TRINO: LabelRules = LabelRules {
     null_is_distinct: true,
@@ -19,6 +20,7 @@ const TRINO: LabelRules = LabelRules {
     refuse_nested: true,
     operator_text: false,
     malformed_as_empty: false,
+    refuse_unstorable: false,
 };
 const SELF_HOSTED: LabelRules = LabelRules { operator_text: false, ..BALANCED };
 const LENIENT: LabelRules = LabelRules { malformed_as_empty: true, ..BALANCED };

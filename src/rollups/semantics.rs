@@ -59,6 +59,7 @@ impl Semantics {
             null_is_distinct: self == Semantics::Trino,
             refuse_blank: self == Semantics::Trino,
             refuse_nested: self == Semantics::Trino,
+            refuse_unstorable: self == Semantics::SelfHosted,
             operator_text: self == Semantics::Balanced,
             malformed_as_empty: malformed_as_empty && self == Semantics::Balanced,
         }
