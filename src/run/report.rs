@@ -41,7 +41,7 @@ pub fn stop(report: &mut RunReport, failure: &Failure) {
 /// Adds a window; true if no further one shall begin.
 pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome) -> bool {
     for (stage, seconds) in window.stage_seconds {
-        *report.stage_seconds.entry(stage).or_default() += seconds;
+        report.add_seconds(stage, seconds);
     }
     for (column, objects) in window.plan.absent_columns {
         *report.absent_columns.entry(column.to_owned()).or_default() += objects;

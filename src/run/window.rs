@@ -1,6 +1,5 @@
 //! One window, from listing to written days: the stages in the order in which they run.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -69,7 +68,7 @@ pub struct WindowOutcome {
     /// What the reader should know.
     pub warnings: Vec<String>,
     /// Seconds of the stages before and around the pipeline.
-    pub stage_seconds: BTreeMap<&'static str, f64>,
+    pub stage_seconds: Vec<(&'static str, f64)>,
 }
 
 /// Lists the objects of a window and reads their footers.
@@ -146,7 +145,7 @@ pub async fn run_window(
 ) -> Result<WindowOutcome, Failure> {
     context.progress.stage("list and read footers");
     let (prepared, [discover_seconds, footers_seconds]) = prepare(context, window).await?;
-    let mut stage_seconds = BTreeMap::from([("1 discover", discover_seconds), ("2 footers and plan", footers_seconds)]);
+    let mut stage_seconds = vec![("discover", discover_seconds), ("footers and plan", footers_seconds)];
     if prepared.footers.is_empty() {
         // Whether this is a failure depends on the other windows; either way nothing is taken away.
         return Ok(left_as_it_was(prepared, stage_seconds));
@@ -158,12 +157,12 @@ pub async fn run_window(
     context.progress.stage("reference data");
     let started = Instant::now();
     let mut reference = reference::load(context.config, window, context.run_id).await?;
-    stage_seconds.insert("3 reference data", started.elapsed().as_secs_f64());
+    stage_seconds.push(("reference data", started.elapsed().as_secs_f64()));
     if matches!(context.config.reference.node_roles, NodeRoles::Derive) {
         context.progress.stage("derive node roles");
         let started = Instant::now();
         reference.node_roles = derive_roles(context, &prepared, window).await?;
-        stage_seconds.insert("4 derive node roles", started.elapsed().as_secs_f64());
+        stage_seconds.push(("derive node roles", started.elapsed().as_secs_f64()));
     }
     let sink = sink(&reference).await?;
     let PreparedWindow { plan, scans, warnings, .. } = prepared;
@@ -173,16 +172,16 @@ pub async fn run_window(
     let close = |day: CompleteDay| close_day(context, &plan, &reference, &sink, day);
     let pipeline = pipeline(context, &reference, sink.parallel_days() + 1);
     let outcome = pipeline.run(&plan, compile(&scans), close).await;
-    stage_seconds.insert("5 fetch", outcome.fetch_seconds);
-    stage_seconds.insert("6 decode and aggregate", outcome.compute_seconds);
+    stage_seconds.push(("fetch", outcome.fetch_seconds));
+    stage_seconds.push(("decode and aggregate", outcome.compute_seconds));
     let sum = |seconds: fn(&ClosedDay) -> f64| outcome.days.values().map(seconds).sum();
-    stage_seconds.insert("7 merge and finish", sum(|day| day.finish_seconds));
-    stage_seconds.insert("8 write", sum(|day| day.write_seconds));
+    stage_seconds.push(("merge and finish", sum(|day| day.finish_seconds)));
+    stage_seconds.push(("write", sum(|day| day.write_seconds)));
     Ok(WindowOutcome { outcome, plan, warnings, stage_seconds })
 }
 
 /// A window without any object: no day is touched.
-fn left_as_it_was(prepared: PreparedWindow, stage_seconds: BTreeMap<&'static str, f64>) -> WindowOutcome {
+fn left_as_it_was(prepared: PreparedWindow, stage_seconds: Vec<(&'static str, f64)>) -> WindowOutcome {
     let day = |day: UsageDay| {
         note(day, 0, 0, Written::LeftAsItWas);
         let untouched = ClosedDay {

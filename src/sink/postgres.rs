@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
-use tracing::info;
+use tracing::debug;
 use uuid::Uuid;
 
 use crate::config::{Postgres, Replace};
@@ -249,7 +249,7 @@ impl DayTransaction<'_> {
         };
         ledger::record(connection, &key, &entry).await?;
         connection.commit(&action("commit")).await?;
-        info!(day = %day, row_count = self.row_count, deleted_row_count, "day written");
+        debug!(day = %day, row_count = self.row_count, deleted_row_count, "day written");
         Ok(Written::Replaced { deleted_row_count, row_count: self.row_count })
     }
 

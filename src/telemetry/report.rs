@@ -26,7 +26,7 @@ pub struct RunReport {
     /// Rows that were written, or would have been.
     pub rows_out: u64,
     /// Seconds per stage. Stages overlap; `fetch`, `decode and aggregate` and `close` are sums over chunks and days.
-    pub stage_seconds: BTreeMap<&'static str, f64>,
+    pub stage_seconds: Vec<StageSeconds>,
     /// Seconds from start to end.
     pub wall_seconds: f64,
     /// The most memory the process had resident.
@@ -51,6 +51,15 @@ pub struct RunReport {
     pub exit_code: u8,
     /// Why the run ended early, if it did.
     pub error: Option<String>,
+}
+
+/// Time of one stage.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct StageSeconds {
+    /// Name of the stage.
+    pub stage: &'static str,
+    /// Seconds.
+    pub seconds: f64,
 }
 
 /// Report of one day.
@@ -101,6 +110,14 @@ pub struct LabelRowsReport {
 }
 
 impl RunReport {
+    /// Adds to the time of a stage; stages stand in the order in which they were first named.
+    pub fn add_seconds(&mut self, stage: &'static str, seconds: f64) {
+        match self.stage_seconds.iter_mut().find(|known| known.stage == stage) {
+            Some(known) => known.seconds += seconds,
+            None => self.stage_seconds.push(StageSeconds { stage, seconds }),
+        }
+    }
+
     /// The table for people.
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -122,7 +139,7 @@ impl RunReport {
             self.requests
         )?;
         let stages: Vec<String> =
-            self.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.2} s")).collect();
+            self.stage_seconds.iter().map(|stage| format!("{} {:.2} s", stage.stage, stage.seconds)).collect();
         writeln!(out, "stages (they overlap): {}", stages.join(", "))?;
         for (column, labels) in &self.label_columns {
             writeln!(out, "{column}: {}", labels.text())?;
