@@ -309,7 +309,7 @@ fn nothing_is_left_for_later_or_named_by_no_role() {
                     complaints.push(format!("{path}:{}: {word}", index + 1));
                 }
             }
-            if line.contains("/root/") || line.contains("/home/") {
+            if ["root", "home"].iter().any(|owner| line.contains(&format!("/{owner}/"))) {
                 complaints.push(format!("{path}:{}: a path of somebody's machine", index + 1));
             }
         }

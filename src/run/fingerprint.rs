@@ -3,11 +3,9 @@
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
+use crate::ledger::ENGINE_VERSION;
 use crate::plan::DayPlan;
 use crate::rollups::facts::ReferenceData;
-
-/// Raised by hand when the same input gives other rows.
-pub const ENGINE_VERSION: u32 = 1;
 
 /// SHA-256 over the engine version, the settings and reference data that reach a row, and the day's objects.
 pub fn fingerprint(config: &Config, reference: &ReferenceData, day: &DayPlan) -> [u8; 32] {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::capacity::{core_hours, gigabyte_hours};
+use super::columns::{COLUMNS, ColumnValue};
 use super::rows::{FinishError, RowKind, SummaryRow};
 use super::unallocated::is_usage;
 use super::{EFFECTIVE, POD_SUMS, PODS};
@@ -13,17 +14,11 @@ use crate::rollups::sum::CompensatedSum;
 use crate::rollups::tables::{DayTables, NameId};
 use crate::schema::source::NODE;
 
-/// The measures in the order of the sums, for messages.
-const MEASURES: [&str; POD_SUMS] = [
-    "pod_usage_cpu_core_hours",
-    "pod_request_cpu_core_hours",
-    "pod_effective_usage_cpu_core_hours",
-    "pod_limit_cpu_core_hours",
-    "pod_usage_memory_gigabyte_hours",
-    "pod_request_memory_gigabyte_hours",
-    "pod_effective_usage_memory_gigabyte_hours",
-    "pod_limit_memory_gigabyte_hours",
-];
+/// The summed measures with their names in the target, in the order of the sums.
+fn measures() -> impl Iterator<Item = &'static str> {
+    let is_summed = |value: &ColumnValue| matches!(value, ColumnValue::Number { is_summed: true, .. });
+    COLUMNS.iter().filter(move |(_, value)| is_summed(value)).map(|(name, _)| *name)
+}
 
 /// Relative to the sum of absolute values: rounding of up to millions of additions stays far below.
 const RELATIVE_TOLERANCE: f64 = 1e-9;
@@ -41,7 +36,7 @@ fn differ(left: f64, right: f64, absolute_sum: f64) -> bool {
 pub fn check_totals(tables: &DayTables<'_>, rows: &[SummaryRow]) -> Result<(), FinishError> {
     let Some(table) = tables.grouped(PODS) else { return Ok(()) };
     let arithmetic = Arithmetic { range_is_checked: false };
-    for (position, measure) in MEASURES.into_iter().enumerate() {
+    for (position, measure) in measures().enumerate() {
         let convert = if position < POD_SUMS / 2 { core_hours } else { gigabyte_hours };
         let mut written = CompensatedSum::default();
         let pods = rows.iter().filter(|row| row.kind == RowKind::Pod);
@@ -86,7 +81,7 @@ pub fn check_nodes(tables: &DayTables<'_>, rows: &[SummaryRow]) -> Result<(), Fi
                 if differ(capacity, sum.value(), absolute + capacity.abs() + rest.abs()) {
                     return Err(FinishError::NotConserved {
                         day: tables.day,
-                        measure: MEASURES[position],
+                        measure: measures().nth(position).unwrap_or_default(),
                         node: tables.names(NODE.name).text(row.node).map(str::to_owned),
                         expected: capacity,
                         found: sum.value(),
