@@ -62,7 +62,8 @@ struct RunArguments {
     /// A period without any object is a success instead of an error. Never deletes anything.
     #[arg(long)]
     allow_empty: bool,
-    /// Days without any input row lose their old rows in the target instead of keeping them.
+    /// Days without any input row lose their old rows in the target instead of keeping them. A month without any object is
+    /// never touched.
     #[arg(long)]
     delete_empty_days: bool,
 }

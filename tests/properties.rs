@@ -34,6 +34,7 @@ fn config(input: &Path, output: &Path, semantics: &str, workers: usize) -> Confi
             "cost_categories": [
                 {"namespace": "openshift-%", "cost_category_id": 2},
                 {"namespace": "%", "cost_category_id": 1},
+                {"namespace": "open_____-%", "cost_category_id": 3},
             ],
             "node_roles": "derive",
         },

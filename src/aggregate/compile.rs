@@ -73,8 +73,6 @@ pub enum CompiledKernel {
     },
     /// See `Members`.
     Members {
-        /// Scan that knows the wanted pairs.
-        of_scan: &'static str,
         /// The pair that must match.
         pair: [usize; 2],
         /// Third part of the result.
@@ -151,7 +149,6 @@ impl CompiledScan {
 
     fn members(&mut self, members: &Members) -> CompiledKernel {
         CompiledKernel::Members {
-            of_scan: members.of_scan,
             pair: members.pair.map(|column| self.id(column, IdSource::KnownNames)),
             place: self.id(members.place, IdSource::Names),
             attribute: self.id(members.attribute, IdSource::Names),

@@ -70,7 +70,7 @@ pub struct DayState {
     names: Vec<(&'static str, NameStore)>,
     /// Per worker: per scan and kernel.
     partials: Vec<Mutex<Vec<Vec<KernelPartial>>>>,
-    /// Per scan that others wait for: the pairs of ids that its rows hold, once it is complete.
+    /// The pairs of ids that the one scan with a members kernel looks for.
     pairs: OnceLock<HashSet<(u32, u32)>>,
     stats: Mutex<Vec<(&'static str, LabelColumnStats)>>,
     /// Per worker: bytes of its partial results when it last finished a chunk.
@@ -149,36 +149,29 @@ impl DayState {
         taken
     }
 
-    /// Notes that a scan which others wait for has seen all rows of the day: collects the pairs that they look for.
-    pub fn complete_scan(&self, scan_index: usize) {
-        let waits = |scan: &CompiledScan| scan.after == Some(self.scans[scan_index].name);
-        let Some(waiting) = self.scans.iter().find(|scan| waits(scan)) else { return };
-        let wanted = waiting.kernels.iter().find_map(|kernel| match kernel {
-            CompiledKernel::Members { pair, .. } => Some(pair.map(|id| waiting.ids[id].name)),
+    /// The pairs that a scan's members kernel looks for, collected on first use from the scan that it waited for. Null never
+    /// matches anything, and is not among them.
+    pub(super) fn pairs(&self, scan: &CompiledScan) -> &HashSet<(u32, u32)> {
+        self.pairs.get_or_init(|| self.find_pairs(scan).unwrap_or_default())
+    }
+
+    fn find_pairs(&self, scan: &CompiledScan) -> Option<HashSet<(u32, u32)>> {
+        let of_scan = self.scans.iter().position(|other| Some(other.name) == scan.after)?;
+        let wanted = scan.kernels.iter().find_map(|kernel| match kernel {
+            CompiledKernel::Members { pair, .. } => Some(pair.map(|id| scan.ids[id].name)),
             _ => None,
-        });
-        let (Some(wanted), Some(CompiledKernel::Grouped { keys, .. })) =
-            (wanted, self.scans[scan_index].kernels.first())
-        else {
-            return;
-        };
-        let position = |name: &str| keys.iter().position(|key| self.scans[scan_index].ids[*key].name == name);
-        let (Some(first), Some(second)) = (position(wanted[0]), position(wanted[1])) else { return };
+        })?;
+        let CompiledKernel::Grouped { keys, .. } = self.scans[of_scan].kernels.first()? else { return None };
+        let position = |name: &str| keys.iter().position(|key| self.scans[of_scan].ids[*key].name == name);
+        let (first, second) = (position(wanted[0])?, position(wanted[1])?);
         let mut pairs = HashSet::new();
         for worker in 0..self.partials.len() {
-            if let KernelPartial::Grouped(partial) = &self.partials(worker)[scan_index][0] {
+            if let KernelPartial::Grouped(partial) = &self.partials(worker)[of_scan][0] {
                 pairs.extend(partial.keys().map(|keys| (keys[first], keys[second])));
             }
         }
-        // Null never matches anything.
         pairs.retain(|(first, second)| *first != 0 && *second != 0);
-        // A second call cannot happen: the scheduler completes a scan once per day.
-        let _first_wins = self.pairs.set(pairs);
-    }
-
-    /// The pairs that a members kernel looks for; empty if the scan had no row.
-    pub(super) fn pairs(&self) -> Option<&HashSet<(u32, u32)>> {
-        self.pairs.get()
+        Some(pairs)
     }
 
     /// Adds what a chunk says about its label columns.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_buffer::NullBuffer;
+use hashbrown::HashSet;
 
 use super::compile::{CompiledKernel, CompiledMeasure, CompiledScan};
 use super::day::{DayState, KernelPartial};
@@ -64,7 +65,8 @@ pub enum IngestError {
     },
     /// The statistics do not say what the rows say.
     #[error(
-        "object `{object}`, row group {row_group}, row {row}: interval_start lies on {day}, outside of the row group's statistics"
+        "object `{object}`, row group {row_group}, row {row}: interval_start lies on {day}, outside of the row group's \
+         statistics; {day} lacks rows as well"
     )]
     Statistics {
         /// Key of the object.
@@ -86,6 +88,16 @@ impl IngestError {
             Self::Label { refusal: Refusal::NotAnObject, .. } => ErrorKind::LabelMalformed,
             Self::Label { .. } => ErrorKind::LabelRefused,
             Self::Statistics { .. } => ErrorKind::ObjectUnreadable,
+        }
+    }
+}
+
+impl IngestError {
+    /// The day that lacks a row although no chunk of it failed.
+    pub fn other_day(&self) -> Option<UsageDay> {
+        match self {
+            Self::Statistics { day, .. } => Some(*day),
+            _ => None,
         }
     }
 }
@@ -185,7 +197,9 @@ impl<'a> DayIngest<'a> {
                 refusal: refused.refusal,
             })?;
         }
-        let view = Rows { state: self.state, scan: self.scan, batch, rows, ids: &self.ids };
+        // Before this worker's own results are locked, since the pairs are collected from those of all workers.
+        let wanted = self.scan.after.map(|_| self.state.pairs(self.scan));
+        let view = Rows { state: self.state, scan: self.scan, wanted, batch, rows, ids: &self.ids };
         let mut partials = self.state.partials(worker);
         for (kernel, partial) in self.scan.kernels.iter().zip(&mut partials[chunk.scan]) {
             view.run(kernel, partial, &mut self.groups);
@@ -204,6 +218,7 @@ impl<'a> DayIngest<'a> {
 struct Rows<'a> {
     state: &'a DayState,
     scan: &'a CompiledScan,
+    wanted: Option<&'a HashSet<(u32, u32)>>,
     batch: &'a Batch,
     rows: Range<usize>,
     ids: &'a [Vec<u32>],
@@ -239,7 +254,7 @@ impl Rows<'_> {
                 }
             }
             (CompiledKernel::Members { pair, place, attribute, .. }, KernelPartial::Members(partial)) => {
-                let Some(wanted) = self.state.pairs().filter(|pairs| !pairs.is_empty()) else { return };
+                let Some(wanted) = self.wanted.filter(|pairs| !pairs.is_empty()) else { return };
                 let names = self.state.names(self.scan.ids[*attribute].name).lock();
                 let ids = [pair[0], pair[1], *place, *attribute].map(|id| self.ids[id].as_slice());
                 partial.add(wanted, ids, &names);

@@ -107,11 +107,6 @@ impl Times {
         (self.values[row].rem_euclid(self.units_per_day) * nanoseconds_per_unit).unsigned_abs()
     }
 
-    /// Whether two rows have the same time.
-    pub fn is_same(&self, row: usize, other: usize) -> bool {
-        self.values[row] == self.values[other]
-    }
-
     /// First row after `start` whose time, or whether it is null, differs from that of `start`.
     pub fn run_end(&self, start: usize) -> usize {
         let value = self.values[start];

@@ -44,7 +44,8 @@ fn render(plan: &Plan, workers: usize, memory_budget: Bytes, out: &mut String) -
     writeln!(
         out,
         "estimated peak memory: at least {} ({workers} workers, budget {memory_budget})",
-        floor(plan, workers)
+        // Chunks in memory hold permits for half of the budget.
+        floor(plan, workers).min(Bytes(memory_budget.0 / 2))
     )?;
     for bad in &plan.bad_objects {
         let days: Vec<String> = bad.days.iter().map(ToString::to_string).collect();

@@ -82,15 +82,6 @@ pub enum Measure {
     },
 }
 
-impl Measure {
-    /// The column that names the measure.
-    pub fn column(self) -> &'static Column {
-        match self {
-            Measure::Column(column) | Measure::OrGreatest { column, .. } => column,
-        }
-    }
-}
-
 /// Two-level capacity: per key and distinct `interval_start` the maximum, summed over the intervals of the day.
 #[derive(Debug)]
 pub struct Capacity {
@@ -190,11 +181,6 @@ impl Grouped {
         columns.extend(&self.maxima);
         columns.extend(&self.text_maxima);
         columns
-    }
-
-    /// Position of a column among the keys.
-    pub fn key_position(&self, column: &Column) -> Option<usize> {
-        self.keys.iter().position(|key| matches!(key, Key::Value(known) if known.name == column.name))
     }
 }
 

@@ -29,9 +29,16 @@ impl CompensatedSum {
         self.low += other.low;
     }
 
-    /// The sum `count` times.
+    /// The sum `count` times. The product's rounding error is kept like that of an addition: how a sum is split into its
+    /// two parts depends on the order of its terms, and must not show.
     pub fn times(self, count: u32) -> Self {
-        Self { high: self.high * f64::from(count), low: self.low * f64::from(count) }
+        if count == 1 {
+            return self;
+        }
+        let count = f64::from(count);
+        let high = self.high * count;
+        let error = self.high.mul_add(count, -high);
+        Self { high, low: self.low.mul_add(count, error) }
     }
 
     /// The sum as one double. An infinite or NaN leading part stays what it is.

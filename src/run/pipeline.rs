@@ -11,10 +11,10 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::schedule::{ChunkDays, CompleteDay, DayRules, End, Schedule};
-use crate::aggregate::{Chunk, ChunkCounts, CompiledScan, ingest};
+use crate::aggregate::{Chunk, ChunkCounts, CompiledScan, IngestError, ingest};
 use crate::decode::{Batches, RowGroup};
 use crate::error::{ErrorKind, Failure};
-use crate::fetch::{ChunkBytes, fetch_row_group};
+use crate::fetch::{ChunkBytes, fetch_row_group, fetched_bytes};
 use crate::plan::{ChunkPlan, Plan};
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::memory_budget::{MemoryBudget, Permit};
@@ -53,7 +53,10 @@ pub struct Outcome<T> {
     pub compute_seconds: f64,
 }
 
+/// Number of the chunk, seconds, bytes.
 type Fetched = (usize, f64, Result<ChunkBytes, Failure>);
+/// Number of the chunk, seconds, rows; or what failed and which day beside the chunk's own it concerns.
+type Computed = (usize, f64, Result<ChunkCounts, (Failure, Option<UsageDay>)>);
 
 impl Pipeline<'_> {
     /// Runs a plan. `close` turns a complete day into its result as soon as the day's last chunk is in.
@@ -98,7 +101,7 @@ impl Pipeline<'_> {
                     fetch_seconds += seconds;
                     match bytes {
                         Ok(bytes) => waiting.push((chunk, bytes)),
-                        Err(failure) => schedule.chunk_done(chunk, Err(failure)),
+                        Err(failure) => schedule.chunk_done(chunk, Err((failure, None))),
                     }
                 }
                 Some((chunk, seconds, counts)) = computing.next() => {
@@ -116,7 +119,10 @@ impl Pipeline<'_> {
     }
 
     fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {
-        self.budget.acquire(chunk.stored_bytes + chunk.decoded_bytes).boxed()
+        // What is fetched along between two columns is held as well.
+        let fetched = fetched_bytes(&chunk.footer, chunk.row_group, &chunk.projection.leaves);
+        let held = fetched.unwrap_or(chunk.stored_bytes).max(chunk.stored_bytes);
+        self.budget.acquire(held + chunk.decoded_bytes).boxed()
     }
 
     async fn fetch(&self, chunk: &ChunkPlan, number: usize, permit: Permit) -> Fetched {
@@ -133,7 +139,7 @@ impl Pipeline<'_> {
         scans: Arc<Vec<CompiledScan>>,
         days: ChunkDays,
         bytes: ChunkBytes,
-    ) -> (usize, f64, Result<ChunkCounts, Failure>) {
+    ) -> Computed {
         let chunk = plan.chunks[number].clone();
         let (window, batch_rows) = (plan.window, self.batch_rows);
         let what = {
@@ -160,14 +166,16 @@ impl Pipeline<'_> {
                 given_up: &days.given_up,
             };
             let counts = Batches::open(bytes, row_group)
-                .map_err(Failure::from)
-                .and_then(|batches| ingest(&target, worker, batches).map_err(Failure::from));
+                .map_err(IngestError::from)
+                .and_then(|batches| ingest(&target, worker, batches))
+                .map_err(|error| (error.other_day(), error))
+                .map_err(|(other_day, error)| (Failure::from(error), other_day));
             Ok((started.elapsed().as_secs_f64(), counts))
         };
         // The Parquet library has panics on damaged pages; they say that the object is unreadable.
         match self.pool.run(what, ErrorKind::ObjectUnreadable, timed).await {
             Ok((seconds, counts)) => (number, seconds, counts),
-            Err(failure) => (number, 0.0, Err(failure)),
+            Err(failure) => (number, 0.0, Err((failure, None))),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which chunk may start, which day is complete, which day is given up: the pipeline's bookkeeping, without any waiting.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::aggregate::{ChunkCounts, CompiledScan, DayState};
@@ -67,7 +67,12 @@ pub struct Schedule<'a> {
     complete: Vec<CompleteDay>,
     closing_count: usize,
     failed: BTreeMap<UsageDay, Failure>,
+    /// Open days that lost a chunk when the run was told to begin no further day.
+    abandoned: BTreeSet<UsageDay>,
     stopped_by: Option<Failure>,
+    /// Bytes of days that are complete or being closed.
+    closing_bytes: BTreeMap<UsageDay, u64>,
+    largest_day_bytes: u64,
     peak_state_bytes: u64,
 }
 
@@ -103,7 +108,10 @@ impl<'a> Schedule<'a> {
             complete: Vec::new(),
             closing_count: 0,
             failed,
+            abandoned: BTreeSet::new(),
             stopped_by: None,
+            closing_bytes: BTreeMap::new(),
+            largest_day_bytes: 0,
             peak_state_bytes: 0,
         };
         if !schedule.failed.is_empty() && schedule.rules.on_bad_day == OnBadDay::Stop {
@@ -116,7 +124,7 @@ impl<'a> Schedule<'a> {
     pub fn next_chunk(&mut self) -> Option<usize> {
         while let Some(chunk) = self.queue.front().copied() {
             let days = &self.plan.chunks[chunk].days;
-            let wanted: Vec<UsageDay> = days.iter().copied().filter(|day| !self.failed.contains_key(day)).collect();
+            let wanted: Vec<UsageDay> = days.iter().copied().filter(|day| !self.is_given_up(*day)).collect();
             if wanted.is_empty() {
                 self.queue.pop_front();
                 continue;
@@ -154,7 +162,9 @@ impl<'a> Schedule<'a> {
     }
 
     /// Books a chunk that is in, or that failed.
-    pub fn chunk_done(&mut self, chunk: usize, counts: Result<ChunkCounts, Failure>) {
+    ///
+    /// A failure may concern one more day than the chunk was planned for: that of a row which contradicts the statistics.
+    pub fn chunk_done(&mut self, chunk: usize, counts: Result<ChunkCounts, (Failure, Option<UsageDay>)>) {
         let plan = &self.plan.chunks[chunk];
         match counts {
             Ok(counts) => {
@@ -164,12 +174,12 @@ impl<'a> Schedule<'a> {
                 }
                 self.check_state();
             }
-            Err(failure) if failure.kind.is_of_one_day() => {
-                for day in &plan.days {
-                    self.fail(*day, Failure::new(failure.kind, failure.message_with_causes()));
+            Err((failure, other_day)) if failure.kind.is_of_one_day() => {
+                for day in plan.days.iter().copied().chain(other_day) {
+                    self.fail(day, Failure::new(failure.kind, failure.message_with_causes()));
                 }
             }
-            Err(failure) => self.stop(failure),
+            Err((failure, _)) => self.stop(failure),
         }
     }
 
@@ -189,6 +199,7 @@ impl<'a> Schedule<'a> {
     /// Books a day that was closed.
     pub fn day_closed<T>(&mut self, day: UsageDay, result: Result<T, Failure>) -> Option<T> {
         self.closing_count -= 1;
+        self.closing_bytes.remove(&day);
         match result {
             Ok(value) => Some(value),
             Err(failure) if failure.kind.is_of_one_day() => {
@@ -222,12 +233,18 @@ impl<'a> Schedule<'a> {
             || !self.complete.is_empty()
             || self.open.values().any(|open| open.chunks_not_begun == 0);
         let in_flight = self.open.len() + self.closing_count + self.complete.len();
-        let is_full = in_flight >= self.rules.open_days || self.state_bytes() > self.rules.state_limit.0 / 2;
+        // A new day may become as large as the largest one so far.
+        let expected_bytes = self.state_bytes() + self.largest_day_bytes;
+        let is_full = in_flight >= self.rules.open_days || expected_bytes > self.rules.state_limit.0;
         is_full && ends_by_itself
     }
 
+    fn is_given_up(&self, day: UsageDay) -> bool {
+        self.failed.contains_key(&day) || self.abandoned.contains(&day)
+    }
+
     fn state_bytes(&self) -> u64 {
-        self.open.values().map(|open| open.state_bytes).sum()
+        self.open.values().map(|open| open.state_bytes).chain(self.closing_bytes.values().copied()).sum()
     }
 
     fn open_day(&mut self, day: UsageDay) {
@@ -243,8 +260,6 @@ impl<'a> Schedule<'a> {
             rules.label_rules,
             rules.label_cache_bytes,
         ));
-        let empty_scans = chunks_of_scan.iter().enumerate().filter(|(_, chunks)| **chunks == 0);
-        empty_scans.for_each(|(scan, _)| state.complete_scan(scan));
         let chunks_left = chunks_of_scan.iter().sum();
         let open = OpenDay {
             state,
@@ -262,30 +277,31 @@ impl<'a> Schedule<'a> {
         open.input_row_count += row_count;
         open.chunks_left -= 1;
         open.chunks_of_scan[scan] -= 1;
-        if open.chunks_of_scan[scan] == 0 {
-            open.state.complete_scan(scan);
-        }
         open.state_bytes = open.state.state_bytes() as u64;
+        self.largest_day_bytes = self.largest_day_bytes.max(open.state_bytes);
         if open.chunks_left == 0
             && let Some(open) = self.open.remove(&day)
         {
+            self.closing_bytes.insert(day, open.state_bytes);
             self.complete.push(CompleteDay { state: open.state, input_row_count: open.input_row_count });
         }
     }
 
-    /// Stops the run before the kernel does, if what is open does not fit.
+    /// Stops the run before the kernel does, if what is open does not fit and no day is about to leave.
     fn check_state(&mut self) {
         let bytes = self.state_bytes();
         self.peak_state_bytes = self.peak_state_bytes.max(bytes);
-        if bytes <= self.rules.state_limit.0 {
+        let limit = self.rules.state_limit;
+        let one_day_is_too_large = self.largest_day_bytes > limit.0;
+        let nothing_leaves = self.closing_bytes.is_empty();
+        if bytes <= limit.0 || !(one_day_is_too_large || nothing_leaves) {
             return;
         }
-        let days: Vec<String> = self.open.keys().map(ToString::to_string).collect();
+        let days: Vec<String> = self.open.keys().chain(self.closing_bytes.keys()).map(ToString::to_string).collect();
         let message = format!(
-            "the state of {} needs {} so far, the limit is {}; distinct namespaces, nodes and label sets make it grow",
+            "the state of {} needs {} so far, the limit is {limit}; distinct namespaces, nodes and label sets make it grow",
             days.join(", "),
             Bytes(bytes),
-            self.rules.state_limit
         );
         self.stop(Failure::new(ErrorKind::MemoryBudget, message));
     }
@@ -302,17 +318,18 @@ impl<'a> Schedule<'a> {
     fn stop_beginning(&mut self) {
         self.empty_days.clear();
         let (plan, open) = (self.plan, &self.open);
-        self.queue.retain(|chunk| plan.chunks[*chunk].days.iter().all(|day| open.contains_key(day)));
+        let (failed, abandoned) = (&self.failed, &self.abandoned);
+        let is_known = |day: &UsageDay| open.contains_key(day) || failed.contains_key(day) || abandoned.contains(day);
+        self.queue.retain(|chunk| plan.chunks[*chunk].days.iter().all(is_known));
         // An open day that lost a chunk shared with an unopened one cannot be completed any more.
         let mut left: BTreeMap<UsageDay, usize> = BTreeMap::new();
         for chunk in &self.queue {
             plan.chunks[*chunk].days.iter().for_each(|day| *left.entry(*day).or_default() += 1);
         }
         let is_lost = |day: &UsageDay, open: &OpenDay| open.chunks_not_begun != left.get(day).copied().unwrap_or(0);
-        let lost: Vec<UsageDay> =
-            self.open.iter().filter(|(day, open)| is_lost(day, open)).map(|(day, _)| *day).collect();
-        for day in lost {
-            self.open.remove(&day);
-        }
+        let lost = self.open.iter().filter(|(day, open)| is_lost(day, open)).map(|(day, _)| *day);
+        self.abandoned.extend(lost.collect::<Vec<_>>());
+        let abandoned = &self.abandoned;
+        self.open.retain(|day, _| !abandoned.contains(day));
     }
 }

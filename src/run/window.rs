@@ -12,7 +12,7 @@ use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End};
 use super::{Context, tables_of};
 use crate::aggregate::{CompiledScan, LabelColumnStats};
-use crate::config::{NodeRoles, OnTwoManifests};
+use crate::config::{NodeRoles, OnBadDay, OnTwoManifests};
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
 use crate::enrich::{Stamp, day_columns};
@@ -27,6 +27,7 @@ use crate::rollups::facts::{NodeRole, ReferenceData};
 use crate::rollups::{node_roles, ocp_daily_summary};
 use crate::schema::source::{ReportType, SourceTable, Variant};
 use crate::sink::{DayRows, Sink, Written};
+use crate::telemetry::progress::Progress;
 use crate::time::{BillingMonth, UsageDay, Window};
 
 /// What one day gave.
@@ -119,14 +120,10 @@ fn two_deliveries(context: &Context<'_>, objects: &[Arc<ObjectInfo>], plan: &mut
         if !plan.window.contains(twice.day) {
             continue;
         }
-        let message = format!(
-            "{}: {} was delivered by manifests {}; all of them are counted",
-            twice.day,
-            twice.table,
-            twice.manifest_ids.join(", ")
-        );
+        let message =
+            format!("{}: {} was delivered by manifests {}", twice.day, twice.table, twice.manifest_ids.join(", "));
         match context.config.on_two_manifests {
-            OnTwoManifests::Warn => warnings.push(message),
+            OnTwoManifests::Warn => warnings.push(format!("{message}; all of them are counted")),
             OnTwoManifests::Error => {
                 let failure = Failure::new(ErrorKind::TwoManifests, message);
                 plan.bad_objects.push(BadObject { days: vec![twice.day], failure });
@@ -211,6 +208,9 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
     let config = context.config;
     let malformed_as_empty = config.on_malformed_label == crate::config::OnMalformedLabel::Empty;
     let keys = EnabledKeys::new(config.semantics.kept_keys(&reference.enabled_tag_keys));
+    // All open days together remember texts in at most a quarter of what their state may take.
+    let label_cache_bytes = context.state_limit.0 / 4 / (open_days as u64).max(1);
+    let label_cache_bytes = usize::try_from(label_cache_bytes).unwrap_or(usize::MAX);
     Pipeline {
         store: context.store,
         pool: context.pool,
@@ -222,7 +222,7 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
             worker_count: context.pool.worker_count(),
             keys: Arc::new(keys),
             label_rules: config.semantics.label_rules(malformed_as_empty),
-            label_cache_bytes: usize::try_from(context.state_limit.0 / 8).unwrap_or(usize::MAX),
+            label_cache_bytes,
         },
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,
@@ -245,18 +245,26 @@ async fn derive_roles(
             format!("node roles are derived from the whole window: {}", bad.failure.message_with_causes()),
         ));
     }
-    let roles = Mutex::new(node_roles::Roles::default());
+    let roles = Arc::new(Mutex::new(node_roles::Roles::default()));
     let close = |day: CompleteDay| {
-        let (tables, _) = merge(&day.state);
-        roles.lock().unwrap_or_else(PoisonError::into_inner).add_day(&tables);
-        futures::future::ready(Ok(())).boxed()
+        let (roles, number) = (Arc::clone(&roles), day.state.day);
+        let add = move |_worker| {
+            let (tables, _) = merge(&day.state);
+            roles.lock().unwrap_or_else(PoisonError::into_inner).add_day(&tables);
+            Ok(())
+        };
+        context.pool.run(move || format!("node roles of {number}"), ErrorKind::Bug, add).boxed()
     };
-    let pipeline = pipeline(context, &ReferenceData::default(), context.pool.worker_count() + 1);
+    // One bad day is enough to have no roles, and its rows are not those that the person waits for.
+    let uncounted = Progress::hidden();
+    let mut pipeline = pipeline(context, &ReferenceData::default(), context.pool.worker_count() + 1);
+    pipeline.rules.on_bad_day = OnBadDay::Stop;
+    pipeline.progress = &uncounted;
     let outcome = pipeline.run(&role_plan, compile(&scans), close).await;
     let failures = outcome.end.stopped_by.into_iter().chain(outcome.end.failed_days.into_values());
     match failures.into_iter().next() {
         Some(failure) => Err(failure),
-        None => Ok(roles.into_inner().unwrap_or_else(PoisonError::into_inner).finish()),
+        None => Ok(roles.lock().unwrap_or_else(PoisonError::into_inner).finish()),
     }
 }
 

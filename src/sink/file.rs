@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Decimal128Type, Int32Type};
@@ -12,6 +13,7 @@ use futures::future::{BoxFuture, FutureExt};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::{DayRows, Sink, Written};
@@ -22,8 +24,13 @@ use crate::impl_failure;
 use crate::time::UsageDay;
 
 /// The `file` target.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FileSink {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     folder: PathBuf,
     format: FileFormat,
     schema: SchemaRef,
@@ -66,25 +73,31 @@ impl FileSink {
     /// Errors: the folder cannot be created.
     pub fn new(folder: &Path, format: FileFormat, schema: SchemaRef) -> Result<Self, FileSinkError> {
         fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
-        Ok(Self { folder: folder.to_owned(), format, schema })
+        Ok(Self { inner: Arc::new(Inner { folder: folder.to_owned(), format, schema }) })
     }
+}
 
+impl Inner {
     fn write(&self, rows: &DayRows) -> Result<Written, FileSinkError> {
         let extension = match self.format {
             FileFormat::Csv => "csv",
             FileFormat::Parquet => "parquet",
         };
         let path = self.folder.join(format!("{}.{extension}", rows.day));
-        let temporary = self.folder.join(format!(".{}.{extension}.tmp", rows.day));
-        let written = self.write_to(&temporary, rows).and_then(|()| {
-            fs::rename(&temporary, &path).map_err(|source| io_error(&path, source))?;
-            sync_folder(&self.folder)
-        });
+        // Two runs at once must not write into each other's file.
+        let temporary = self.folder.join(format!(".{}.{extension}.{}.tmp", rows.day, std::process::id()));
+        let written = self
+            .write_to(&temporary, rows)
+            .and_then(|()| fs::rename(&temporary, &path).map_err(|source| io_error(&path, source)));
         if written.is_err() {
             // The first error is the one to report; a leftover has a name that nobody reads.
             let _best_effort = fs::remove_file(&temporary);
         }
         written?;
+        if let Err(error) = sync_folder(&self.folder) {
+            // The rows are there for everybody to see; only a power failure could still take the name away.
+            warn!(%error, "the folder's entry is not yet durable");
+        }
         Ok(Written::Replaced { deleted_row_count: 0, row_count: rows.row_count() })
     }
 
@@ -108,7 +121,15 @@ impl FileSink {
 impl Sink for FileSink {
     fn replace(&self, rows: DayRows) -> BoxFuture<'_, Result<Written, Failure>> {
         // Formatting and fsync take longer than an async thread may be held.
-        async move { Ok(tokio::task::block_in_place(|| self.write(&rows))?) }.boxed()
+        let inner = Arc::clone(&self.inner);
+        let writing = tokio::task::spawn_blocking(move || inner.write(&rows));
+        async move {
+            match writing.await {
+                Ok(written) => Ok(written?),
+                Err(error) => Err(Failure::new(ErrorKind::Bug, format!("writing a file broke down: {error}"))),
+            }
+        }
+        .boxed()
     }
 
     fn parallel_days(&self) -> usize {

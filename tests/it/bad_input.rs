@@ -320,7 +320,17 @@ async fn statistics_that_lie_about_the_days_of_a_row_group() {
     let (pages, footer) = (late.len() - footer_bytes, honest.len() - footer_bytes);
     let liar = [&late[..pages], &honest[footer..]].concat();
     let place = format!("object `{}`, row group 0, row 17: interval_start lies on 2025-10-03", pod_key(BAD_DAY));
-    only_the_bad_day_fails(liar, &[&place, "outside of the row group's statistics", DELIVER_AGAIN]).await;
+    let bed = Bed::new(&DAYS).await;
+    let before = bed.files();
+    let ended = bed.run(&Delivery::of(&DAYS, 2.0).with(pod_key(BAD_DAY), liar), &bed.settings()).await;
+    let other_day = "2025-10-03 lacks rows as well";
+    ended
+        .expect(65, &[&place, "outside of the row group's statistics", other_day, DELIVER_AGAIN, "2 of 3 days failed"]);
+    // The day that the row belongs to has failed too, whether or not it was written before the row was met.
+    let statuses = DAYS.map(|day| ended.day(day)["status"].clone());
+    assert_eq!(statuses, ["written", "failed", "failed"]);
+    let (old, new) = (&before[1], &bed.files()[1]);
+    assert_eq!(old, new, "the day of the statistics keeps its file");
 }
 
 #[tokio::test(flavor = "multi_thread")]
