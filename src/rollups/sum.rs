@@ -98,6 +98,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn order_does_not_show_in_a_multiple(values in prop::collection::vec(0.0_f64..1e6, 50..200), count in 1_u32..9) {
+            let (mut forward, mut backward) = (CompensatedSum::default(), CompensatedSum::default());
+            values.iter().for_each(|value| forward.add(*value));
+            values.iter().rev().for_each(|value| backward.add(*value));
+            prop_assert_eq!(forward.times(count).value().to_bits(), backward.times(count).value().to_bits());
+        }
+
+        #[test]
         fn order_and_grouping_do_not_matter(values in prop::collection::vec(0.0_f64..1e15, 1..200), cut in 0_usize..200) {
             let forward = sum(&values);
             let mut reversed = values.clone();
