@@ -95,6 +95,7 @@ fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
         total.before += before;
         total.after += after;
     }
+    report.operator_pairs_dropped += closed.operator_pairs_dropped;
     report.rows_in += closed.input_row_count;
     let Some(entry) = entry(report, day) else { return };
     entry.rows_in = closed.input_row_count;

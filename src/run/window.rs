@@ -40,6 +40,8 @@ pub struct ClosedDay {
     pub label_stats: Vec<(&'static str, LabelColumnStats)>,
     /// Label rows before and after de-duplication.
     pub label_rows: LabelRowCounts,
+    /// Pairs of operator texts that were lost because they hold more than one colon.
+    pub operator_pairs_dropped: u64,
     /// Seconds for merging and finishing.
     pub finish_seconds: f64,
     /// Seconds for writing.
@@ -186,6 +188,7 @@ fn left_as_it_was(prepared: PreparedWindow, stage_seconds: Vec<(&'static str, f6
             written: Written::LeftAsItWas,
             label_stats: Vec::new(),
             label_rows: LabelRowCounts::new(),
+            operator_pairs_dropped: 0,
             finish_seconds: 0.0,
             write_seconds: 0.0,
         };
@@ -295,9 +298,10 @@ fn close_day<'a>(
             let (tables, label_rows) = merge(&state);
             let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
             let columns = day_columns(&tables, &finish, &stamp, semantics.decimal_rounding())?;
-            Ok((columns, label_rows, state.label_stats()))
+            let dropped = state.labels.stats().operator_pairs_dropped;
+            Ok((columns, label_rows, state.label_stats(), dropped))
         };
-        let (columns, label_rows, label_stats) =
+        let (columns, label_rows, label_stats, operator_pairs_dropped) =
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
         let rows = DayRows { day: number, batches: columns.batches, input_row_count, fingerprint, sums: columns.sums };
@@ -306,7 +310,15 @@ fn close_day<'a>(
         let written = sink.replace(rows).await?;
         let write_seconds = started.elapsed().as_secs_f64();
         note(number, input_row_count, row_count, written);
-        Ok(ClosedDay { input_row_count, written, label_stats, label_rows, finish_seconds, write_seconds })
+        Ok(ClosedDay {
+            input_row_count,
+            written,
+            label_stats,
+            label_rows,
+            operator_pairs_dropped,
+            finish_seconds,
+            write_seconds,
+        })
     }
     .boxed()
 }

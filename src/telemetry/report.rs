@@ -43,6 +43,8 @@ pub struct RunReport {
     pub label_columns: BTreeMap<String, LabelColumnReport>,
     /// Label rows of nodes and namespaces before and after de-duplication.
     pub label_rows: BTreeMap<String, LabelRowsReport>,
+    /// Distinct pairs of the operator's raw texts that were lost because they hold more than one colon.
+    pub operator_pairs_dropped: u64,
     /// Columns that some objects lack.
     pub absent_columns: BTreeMap<String, usize>,
     /// What the reader should know.
@@ -146,6 +148,9 @@ impl RunReport {
         }
         for (scan, rows) in &self.label_rows {
             writeln!(out, "{scan}: {} label rows, {} after de-duplication", rows.before, rows.after)?;
+        }
+        if self.operator_pairs_dropped > 0 {
+            writeln!(out, "{} label pairs with more than one colon were dropped", self.operator_pairs_dropped)?;
         }
         for (column, objects) in &self.absent_columns {
             writeln!(out, "column {column} is absent in {objects} objects and was read as null there")?;

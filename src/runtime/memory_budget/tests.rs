@@ -59,29 +59,3 @@ async fn many_tasks_never_exceed_the_budget() {
     assert!(budget.peak() <= budget.total(), "{}", budget.peak());
     assert_eq!(budget.in_flight(), Bytes(0));
 }
-
-#[test]
-fn state_beyond_the_limit_is_refused_with_the_figures() {
-    let account = StateAccount::new(Bytes(100));
-    account.add(Bytes(60)).unwrap();
-    let error = account.add(Bytes(50)).unwrap_err();
-    assert_eq!(error, StateTooLarge { needs: Bytes(110), limit: Bytes(100) });
-    assert_eq!(error.kind(), ErrorKind::MemoryBudget);
-    assert_eq!(account.in_use(), Bytes(60));
-    account.sub(Bytes(60));
-    account.add(Bytes(100)).unwrap();
-    assert_eq!(account.peak(), Bytes(100));
-}
-
-#[test]
-fn a_share_follows_its_size_and_gives_it_back() {
-    let account = StateAccount::new(Bytes(100));
-    let mut share = account.share();
-    share.resize(Bytes(80)).unwrap();
-    share.resize(Bytes(30)).unwrap();
-    assert_eq!(account.in_use(), Bytes(30));
-    assert!(share.resize(Bytes(101)).is_err());
-    assert_eq!(share.bytes(), Bytes(30));
-    drop(share);
-    assert_eq!(account.in_use(), Bytes(0));
-}
