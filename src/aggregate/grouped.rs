@@ -200,8 +200,16 @@ impl GroupedPartial {
                 }
             }
         }
+        let all_are_grouped = !groups.contains(&NO_GROUP);
         for (position, values) in dense {
-            self.add_dense_totals(position, groups, values);
+            let values = &values[..groups.len()];
+            let (sum, absolute) = if all_are_grouped {
+                lane_sums(values.iter().copied())
+            } else {
+                lane_sums(groups.iter().zip(values).map(|(group, value)| if *group == NO_GROUP { 0.0 } else { *value }))
+            };
+            self.totals[position].0.add(sum);
+            self.totals[position].1 += absolute;
         }
     }
 
@@ -232,25 +240,6 @@ impl GroupedPartial {
         let mut sum = CompensatedSum { high: self.sums[high], low: self.sums[low] };
         sum.add_sum(other);
         (self.sums[high], self.sums[low]) = (sum.high, sum.low);
-    }
-
-    /// Several partial sums side by side, since one chain of additions would wait for each of its links.
-    fn add_dense_totals(&mut self, position: usize, groups: &[u32], values: &[f64]) {
-        const LANES: usize = 8;
-        let (mut sums, mut absolutes) = ([0.0; LANES], [0.0; LANES]);
-        let mut add = |groups: &[u32], values: &[f64]| {
-            for (lane, (group, value)) in groups.iter().zip(values).enumerate() {
-                let value = if *group == NO_GROUP { 0.0 } else { *value };
-                sums[lane] += value;
-                absolutes[lane] += value.abs();
-            }
-        };
-        let (groups, values) = (groups.chunks_exact(LANES), values.chunks_exact(LANES));
-        let (last_groups, last_values) = (groups.remainder(), values.remainder());
-        groups.zip(values).for_each(|(groups, values)| add(groups, values));
-        add(last_groups, last_values);
-        self.totals[position].0.add(sums.iter().sum());
-        self.totals[position].1 += absolutes.iter().sum::<f64>();
     }
 
     fn add_sparse(&mut self, groups: &[u32], position: usize, values: &[f64], nulls: &NullBuffer) {
@@ -353,6 +342,18 @@ impl GroupedPartial {
         });
         group
     }
+}
+
+/// The sum of some values and of their absolute values: several partial sums side by side, since one chain of additions
+/// would wait for each of its links.
+fn lane_sums(values: impl ExactSizeIterator<Item = f64>) -> (f64, f64) {
+    const LANES: usize = 8;
+    let (mut sums, mut absolutes) = ([0.0; LANES], [0.0; LANES]);
+    for (row, value) in values.enumerate() {
+        sums[row % LANES] += value;
+        absolutes[row % LANES] += value.abs();
+    }
+    (sums.iter().sum(), absolutes.iter().sum())
 }
 
 /// The greater text; null is less than any text.

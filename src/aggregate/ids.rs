@@ -33,6 +33,8 @@ pub struct Translation {
     /// The dictionary that `codes` translates. Holding it keeps its address from being used again.
     dictionary: Option<StringArray>,
     codes: Vec<u32>,
+    /// How many entries of `codes` are no ids: not looked at yet, or malformed.
+    special_code_count: usize,
     /// Ids of the texts of this chunk that come without a dictionary.
     texts: HashTable<(Box<str>, u32)>,
     /// How the column was read, if it holds labels.
@@ -46,6 +48,7 @@ impl Translation {
             column,
             dictionary: None,
             codes: Vec::new(),
+            special_code_count: 0,
             texts: HashTable::new(),
             stats: LabelColumnStats::default(),
         }
@@ -120,6 +123,7 @@ impl Translation {
             self.dictionary = Some(values.clone());
             self.codes.clear();
             self.codes.resize(values.len(), UNRESOLVED);
+            self.special_code_count = values.len();
         }
         let null_id = self.null_id(day);
         self.stats.text_rows += rows.len() as u64;
@@ -130,7 +134,7 @@ impl Translation {
             // Nearly always every entry was looked at before: one tight loop, and a second look only where that is not so.
             let table = self.codes.as_slice();
             ids.extend(codes_of_rows.iter().map(|code| table[code.unsigned_abs() as usize]));
-            if ids.iter().all(|id| *id < TAKEN_AS_EMPTY) {
+            if self.special_code_count == 0 || ids.iter().all(|id| *id < TAKEN_AS_EMPTY) {
                 return Ok(());
             }
             ids.clear();
@@ -147,6 +151,7 @@ impl Translation {
             if id == UNRESOLVED {
                 id = self.resolve(day, values.value(code)).map_err(|refusal| RefusedRow { row, refusal })?;
                 self.codes[code] = id;
+                self.special_code_count -= usize::from(id != TAKEN_AS_EMPTY);
             }
             ids.push(if id == TAKEN_AS_EMPTY { self.counted_as_empty() } else { id });
         }
