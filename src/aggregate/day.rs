@@ -59,6 +59,10 @@ impl LabelColumnStats {
     }
 }
 
+/// Groups per scan and kernel that one worker had on a day; nothing before the first day is complete.
+#[derive(Debug, Clone, Default)]
+pub struct GroupCounts(Vec<Vec<usize>>);
+
 /// One open day.
 pub struct DayState {
     /// The day.
@@ -86,6 +90,7 @@ impl DayState {
         keys: Arc<EnabledKeys>,
         rules: LabelRules,
         label_cache_bytes: usize,
+        expected: &GroupCounts,
     ) -> Self {
         let mut names: Vec<(&'static str, NameStore)> = Vec::new();
         for id in scans.iter().flat_map(|scan| &scan.ids) {
@@ -94,7 +99,7 @@ impl DayState {
                 names.push((id.name, NameStore::new()));
             }
         }
-        let partials = (0..worker_count).map(|_| Mutex::new(empty_partials(&scans))).collect();
+        let partials = (0..worker_count).map(|_| Mutex::new(empty_partials(&scans, expected))).collect();
         Self {
             day,
             labels: LabelStore::new(keys, rules, label_cache_bytes),
@@ -196,6 +201,22 @@ impl DayState {
         self.partial_bytes[worker].store(bytes, Ordering::Relaxed);
     }
 
+    /// How many groups the workers have, as a guess for the next day.
+    pub fn group_counts(&self) -> GroupCounts {
+        let mut counts = GroupCounts::default();
+        for worker in 0..self.partials.len() {
+            let partials = self.partials(worker);
+            counts.0.resize(partials.len(), Vec::new());
+            for (counts, partials) in counts.0.iter_mut().zip(partials.iter()) {
+                counts.resize(partials.len(), 0);
+                for (count, partial) in counts.iter_mut().zip(partials) {
+                    *count = (*count).max(partial.group_count());
+                }
+            }
+        }
+        counts
+    }
+
     /// Approximate size of the day's state in bytes, as of the last finished chunks. Waits for no worker.
     pub fn state_bytes(&self) -> usize {
         let names: usize = self.names.iter().map(|(_, store)| store.state_bytes()).sum();
@@ -205,6 +226,14 @@ impl DayState {
 }
 
 impl KernelPartial {
+    /// Number of groups where rows are grouped.
+    fn group_count(&self) -> usize {
+        match self {
+            KernelPartial::Grouped(partial) => partial.len(),
+            _ => 0,
+        }
+    }
+
     fn state_bytes(&self) -> usize {
         match self {
             KernelPartial::Grouped(partial) => partial.state_bytes(),
@@ -215,10 +244,13 @@ impl KernelPartial {
     }
 }
 
-fn empty_partials(scans: &[CompiledScan]) -> Vec<Vec<KernelPartial>> {
-    let empty = |kernel: &CompiledKernel| match kernel {
+fn empty_partials(scans: &[CompiledScan], expected: &GroupCounts) -> Vec<Vec<KernelPartial>> {
+    let count = |scan: usize, kernel: usize| expected.0.get(scan).and_then(|counts| counts.get(kernel)).copied();
+    let empty = |kernel: &CompiledKernel, expected: usize| match kernel {
         CompiledKernel::Grouped { keys, sums, maxima, text_maxima, .. } => {
-            KernelPartial::Grouped(GroupedPartial::new(keys.len(), sums.len(), maxima.len(), text_maxima.len()))
+            let partial = GroupedPartial::new(keys.len(), sums.len(), maxima.len(), text_maxima.len());
+            // Days differ a little.
+            KernelPartial::Grouped(partial.expecting(expected + expected / 16))
         }
         CompiledKernel::Capacity { measures, .. } => KernelPartial::Capacity(CapacityPartial::new(measures.len())),
         CompiledKernel::Members { greatest_attribute, .. } => {
@@ -226,5 +258,9 @@ fn empty_partials(scans: &[CompiledScan]) -> Vec<Vec<KernelPartial>> {
         }
         CompiledKernel::LabelSets { keep, .. } => KernelPartial::LabelSets(LabelSetsPartial::new(*keep)),
     };
-    scans.iter().map(|scan| scan.kernels.iter().map(empty).collect()).collect()
+    let of_scan = |(scan, compiled): (usize, &CompiledScan)| {
+        let kernels = compiled.kernels.iter().enumerate();
+        kernels.map(|(at, kernel)| empty(kernel, count(scan, at).unwrap_or(0))).collect()
+    };
+    scans.iter().enumerate().map(of_scan).collect()
 }

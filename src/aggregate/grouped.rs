@@ -4,6 +4,7 @@ use arrow_buffer::NullBuffer;
 use hashbrown::HashTable;
 
 use super::names::NameIds;
+use super::trail::Trail;
 use crate::rollups::sum::{CompensatedSum, greatest};
 use crate::rollups::tables::{GroupedTable, NameId};
 
@@ -26,6 +27,7 @@ pub struct GroupedPartial {
     maximum_count: usize,
     text_maximum_count: usize,
     index: HashTable<u32>,
+    trail: Trail,
     keys: Vec<u32>,
     /// Per group its s leading parts, then its s rounding errors: the measures of a row lie side by side.
     sums: Vec<f64>,
@@ -34,6 +36,8 @@ pub struct GroupedPartial {
     seen: Vec<u32>,
     text_maxima: Vec<NameId>,
     totals: Vec<(CompensatedSum, f64)>,
+    /// Groups for which room is made when the first one comes.
+    expected_group_count: usize,
 }
 
 /// One group of a partial result.
@@ -55,13 +59,20 @@ impl GroupedPartial {
             maximum_count,
             text_maximum_count,
             index: HashTable::new(),
+            trail: Trail::default(),
             keys: Vec::new(),
             sums: Vec::new(),
             maxima: Vec::new(),
             seen: Vec::new(),
             text_maxima: Vec::new(),
             totals: vec![(CompensatedSum::default(), 0.0); sum_count],
+            expected_group_count: 0,
         }
+    }
+
+    /// The same with a guess at the number of groups, so that tables need not grow step by step.
+    pub fn expecting(self, group_count: usize) -> Self {
+        Self { expected_group_count: group_count, ..self }
     }
 
     /// Number of groups.
@@ -120,6 +131,7 @@ impl GroupedPartial {
             + self.seen.capacity() * 4
             + self.text_maxima.capacity() * 4
             + self.index.allocation_size()
+            + self.trail.state_bytes()
     }
 
     /// Group of each row; rows whose `only_named` id is null or empty get `NO_GROUP`.
@@ -133,8 +145,7 @@ impl GroupedPartial {
         }
     }
 
-    /// The same for a width known to the compiler. Reports repeat their rows in the same order hour by hour, so the group
-    /// after the previous row's group is tried before the index is asked.
+    /// The same for a width known to the compiler.
     fn find_groups_of<const WIDTH: usize>(
         &mut self,
         keys: &[&[u32]; WIDTH],
@@ -143,19 +154,38 @@ impl GroupedPartial {
     ) {
         let row_count = keys[0].len();
         let keys = keys.map(|ids| &ids[..row_count]);
-        let mut next = usize::MAX;
-        for row in 0..row_count {
+        groups.resize(row_count, NO_GROUP);
+        for (row, group) in groups.iter_mut().enumerate() {
             if only_named.is_some_and(|ids| !NameId(ids[row]).is_named()) {
-                groups.push(NO_GROUP);
                 continue;
             }
             let key: [u32; WIDTH] = std::array::from_fn(|part| keys[part][row]);
-            let is_next = next < self.seen.len() && self.keys[next * WIDTH..(next + 1) * WIDTH] == key;
-            let group = if is_next { next } else { self.find_or_add(&key) as usize };
-            next = group + 1;
-            // Groups are numbered in 32 bits.
-            groups.push(u32::try_from(group).unwrap_or(NO_GROUP));
+            *group = match self.trail.guess() {
+                Some(guess) if self.is_key_of(guess, &key) => {
+                    self.trail.guessed();
+                    guess
+                }
+                _ => self.look_up(&key),
+            };
         }
+    }
+
+    fn look_up<const WIDTH: usize>(&mut self, key: &[u32; WIDTH]) -> u32 {
+        if let Some(guess) = self.trail.second_guess()
+            && self.is_key_of(guess, key)
+        {
+            self.trail.guessed_second();
+            return guess;
+        }
+        let group = self.find_or_add(key);
+        self.trail.missed(group);
+        group
+    }
+
+    #[inline]
+    fn is_key_of<const WIDTH: usize>(&self, group: u32, key: &[u32; WIDTH]) -> bool {
+        let start = group as usize * WIDTH;
+        self.keys.get(start..start + WIDTH).is_some_and(|known| known.iter().zip(key).all(|(known, part)| known == part))
     }
 
     fn find_groups_of_any_width(&mut self, keys: &[&[u32]], only_named: Option<&[u32]>, groups: &mut Vec<u32>) {
@@ -326,9 +356,13 @@ impl GroupedPartial {
     fn find_or_add(&mut self, key: &[u32]) -> u32 {
         let hash = hash_key(key);
         let (keys, width) = (&self.keys, self.key_count);
-        let is_key = |group: &u32| &keys[*group as usize * width..(*group as usize + 1) * width] == key;
+        // Keys are a few words long: a loop is faster than a call to compare memory.
+        let is_key = |group: &u32| keys[*group as usize * width..].iter().zip(key).all(|(known, part)| known == part);
         if let Some(group) = self.index.find(hash, is_key) {
             return *group;
+        }
+        if self.seen.is_empty() {
+            self.make_room();
         }
         let group = u32::try_from(self.seen.len()).expect("fewer than 2^32 groups fit into memory");
         self.keys.extend_from_slice(key);
@@ -341,6 +375,19 @@ impl GroupedPartial {
             hash_key(&keys[*group as usize * width..(*group as usize + 1) * width])
         });
         group
+    }
+
+    fn make_room(&mut self) {
+        let count = self.expected_group_count;
+        self.keys.reserve(count * self.key_count);
+        self.sums.reserve(count * 2 * self.sum_count);
+        self.maxima.reserve(count * self.maximum_count);
+        self.text_maxima.reserve(count * self.text_maximum_count);
+        self.seen.reserve(count);
+        self.trail.reserve(count);
+        let keys = &self.keys;
+        let width = self.key_count;
+        self.index.reserve(count, |group| hash_key(&keys[*group as usize * width..(*group as usize + 1) * width]));
     }
 }
 

@@ -12,10 +12,11 @@ mod ingest;
 mod label_sets;
 mod members;
 mod names;
+mod trail;
 
 pub use capacity::CapacityPartial;
 pub use compile::{CompiledKernel, CompiledScan};
-pub use day::{DayState, KernelPartial, LabelColumnStats};
+pub use day::{DayState, GroupCounts, KernelPartial, LabelColumnStats};
 pub use grouped::GroupedPartial;
 pub use ingest::{Chunk, ChunkCounts, IngestError, ingest};
 pub use label_sets::LabelSetsPartial;

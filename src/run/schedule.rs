@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::aggregate::{ChunkCounts, CompiledScan, DayState};
+use crate::aggregate::{ChunkCounts, CompiledScan, DayState, GroupCounts};
 use crate::config::OnBadDay;
 use crate::error::{ErrorKind, Failure};
 use crate::labels::{EnabledKeys, LabelRules};
@@ -74,6 +74,8 @@ pub struct Schedule<'a> {
     closing_bytes: BTreeMap<UsageDay, u64>,
     largest_day_bytes: u64,
     peak_state_bytes: u64,
+    /// Groups of the last complete day.
+    group_counts: GroupCounts,
 }
 
 /// How the days of a schedule ended, apart from those that were closed.
@@ -113,6 +115,7 @@ impl<'a> Schedule<'a> {
             closing_bytes: BTreeMap::new(),
             largest_day_bytes: 0,
             peak_state_bytes: 0,
+            group_counts: GroupCounts::default(),
         };
         if !schedule.failed.is_empty() && schedule.rules.on_bad_day == OnBadDay::Stop {
             schedule.stop_beginning();
@@ -259,6 +262,7 @@ impl<'a> Schedule<'a> {
             Arc::clone(&rules.keys),
             rules.label_rules,
             rules.label_cache_bytes,
+            &self.group_counts,
         ));
         let chunks_left = chunks_of_scan.iter().sum();
         let open = OpenDay {
@@ -282,6 +286,7 @@ impl<'a> Schedule<'a> {
         if open.chunks_left == 0
             && let Some(open) = self.open.remove(&day)
         {
+            self.group_counts = open.state.group_counts();
             self.closing_bytes.insert(day, open.state_bytes);
             self.complete.push(CompleteDay { state: open.state, input_row_count: open.input_row_count });
         }

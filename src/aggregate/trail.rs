@@ -1,0 +1,188 @@
+//! The order in which groups came so far → a guess at the group of the next row.
+//!
+//! Reports repeat the same pods in nearly the same order hour by hour. A guess costs one comparison with a key that lies
+//! next to the previous one, asking the index costs a hash and a random access. Guesses only save time: each is checked.
+
+/// Not part of the trail.
+const NOWHERE: u32 = u32::MAX;
+/// Rows in a row that left the trail before it is taken up again elsewhere.
+const MAX_STRAYS: u32 = 3;
+
+/// Groups in the order of the rows of one pass over the day's pods, and where the last row stood.
+#[derive(Debug, Default)]
+pub struct Trail {
+    steps: Vec<u32>,
+    /// Per group its first place among the steps.
+    places: Vec<u32>,
+    /// Place of the expected group; the number of steps where nothing is expected, since the pass is still being learned.
+    next: usize,
+    /// Place after the one where the last group also stands.
+    other: usize,
+    strays: u32,
+    /// Whether the last step repeats an earlier one, which may turn out to be the beginning of the next pass.
+    ends_in_repetition: bool,
+}
+
+impl Trail {
+    /// The group that followed last time.
+    #[inline]
+    pub fn guess(&self) -> Option<u32> {
+        self.steps.get(self.next).copied()
+    }
+
+    /// The guess was right.
+    #[inline]
+    pub fn guessed(&mut self) {
+        self.next += 1;
+        self.strays = 0;
+    }
+
+    /// The group that followed the last group elsewhere, if the last row had to be looked up.
+    pub fn second_guess(&self) -> Option<u32> {
+        self.steps.get(self.other).copied()
+    }
+
+    /// The second guess was right.
+    pub fn guessed_second(&mut self) {
+        if self.next == self.steps.len() && self.ends_in_repetition {
+            self.steps.pop();
+        }
+        self.next = self.other + 1;
+        self.forget();
+    }
+
+    /// Both guesses were wrong: the row belongs to `group`.
+    pub fn missed(&mut self, group: u32) {
+        let at = group as usize;
+        if at >= self.places.len() {
+            self.places.resize(at + 1, NOWHERE);
+        }
+        let place = self.places[at];
+        if self.next >= self.steps.len() {
+            return self.learn(group);
+        }
+        if self.steps.get(self.next + 1) == Some(&group) {
+            // One pod of the last pass is gone.
+            self.next += 2;
+            return self.forget();
+        }
+        self.strays += 1;
+        let is_lost = self.strays > MAX_STRAYS;
+        if place != NOWHERE {
+            self.other = place as usize + 1;
+            self.next = if is_lost { self.other } else { self.next };
+        } else if is_lost {
+            self.next = self.steps.len();
+            self.learn(group);
+        }
+    }
+
+    /// Makes room for a pass over so many groups.
+    pub fn reserve(&mut self, group_count: usize) {
+        self.steps.reserve(group_count);
+        self.places.reserve(group_count);
+    }
+
+    /// Approximate size in bytes.
+    pub fn state_bytes(&self) -> usize {
+        (self.steps.capacity() + self.places.capacity()) * 4
+    }
+
+    /// Adds a step at the end. Repetitions of a group are steps too, as replicas on one node share it; rows in no order at
+    /// all must not make the trail grow with their number.
+    fn learn(&mut self, group: u32) {
+        self.forget();
+        let place = self.places[group as usize];
+        let is_new = place == NOWHERE;
+        if !is_new {
+            self.other = place as usize + 1;
+        }
+        if is_new || self.steps.len() < 2 * self.places.len() {
+            if is_new {
+                // As many steps as groups, which are numbered in 32 bits, and at most as many repetitions.
+                self.places[group as usize] = u32::try_from(self.steps.len()).unwrap_or(NOWHERE);
+            }
+            self.steps.push(group);
+            self.ends_in_repetition = !is_new;
+        }
+        self.next = self.steps.len();
+    }
+
+    fn forget(&mut self) {
+        self.other = usize::MAX;
+        self.strays = 0;
+        self.ends_in_repetition = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of some rows had to be looked up.
+    fn misses(trail: &mut Trail, rows: &[u32]) -> usize {
+        let mut misses = 0;
+        for group in rows {
+            if trail.guess() == Some(*group) {
+                trail.guessed();
+            } else if trail.second_guess() == Some(*group) {
+                trail.guessed_second();
+            } else {
+                trail.missed(*group);
+                misses += 1;
+            }
+        }
+        misses
+    }
+
+    #[test]
+    fn a_repeated_pass_is_looked_up_once() {
+        let mut trail = Trail::default();
+        let pass: Vec<u32> = (0..1000).collect();
+        assert_eq!(misses(&mut trail, &pass), 1000);
+        assert_eq!(misses(&mut trail, &pass), 1, "the first row tells that the pass begins again");
+        for _ in 0..5 {
+            assert!(misses(&mut trail, &pass) <= 1);
+        }
+        assert!(misses(&mut trail, &pass[400..]) <= 5, "a chunk may begin anywhere");
+    }
+
+    #[test]
+    fn replicas_that_share_a_group_are_part_of_the_pass() {
+        let mut trail = Trail::default();
+        let pass: Vec<u32> = (0..1000).map(|row| if row % 7 == 3 { row / 2 } else { row }).collect();
+        misses(&mut trail, &pass);
+        misses(&mut trail, &pass);
+        assert!(misses(&mut trail, &pass) <= 5, "{}", misses(&mut trail, &pass));
+    }
+
+    #[test]
+    fn pods_that_come_and_go_cost_a_look_up_each() {
+        let mut trail = Trail::default();
+        let pass: Vec<u32> = (0..1000).collect();
+        misses(&mut trail, &pass);
+        misses(&mut trail, &pass);
+        let mut changed = pass.clone();
+        changed.remove(900);
+        changed.remove(500);
+        changed.insert(100, 1000);
+        changed.insert(300, 1001);
+        assert!(misses(&mut trail, &changed) <= 6);
+        assert!(misses(&mut trail, &changed) <= 6);
+    }
+
+    #[test]
+    fn rows_in_no_order_do_not_make_it_grow() {
+        let mut trail = Trail::default();
+        let mut group: u32 = 1;
+        let rows: Vec<u32> = (0..50_000)
+            .map(|_| {
+                group = group.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+                (group >> 16) % 100
+            })
+            .collect();
+        misses(&mut trail, &rows);
+        assert!(trail.steps.len() <= 200, "{}", trail.steps.len());
+        assert_eq!(trail.places.len(), 100);
+    }
+}
