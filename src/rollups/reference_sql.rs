@@ -45,7 +45,11 @@ pub fn semantics_parameters(semantics: Semantics) -> Vec<Parameter> {
         flag("$map_joins_on_volume", is_balanced, "row 8b: the volume map is joined on the volume too"),
         flag("$greatest_needs_both", is_trino, "row 9: missing effective usage is null if usage or request is"),
         flag("$like_has_escape", is_self_hosted, "row 13: a backslash escapes the next character of a pattern"),
-        literal("$capacity_if_missing", if is_self_hosted { "0.0" } else { null }, "row 6: hours of an unknown capacity"),
+        literal(
+            "$capacity_if_missing",
+            if is_self_hosted { "0.0" } else { null },
+            "row 6: hours of an unknown capacity",
+        ),
         literal("$divisor_if_missing", if is_trino { "NULL" } else { "1" }, "row 7: divisor of a volume without pods"),
         literal("$divisor_if_zero", if is_balanced { "1" } else { "0" }, "row 8: divisor where no pod has a node"),
     ]

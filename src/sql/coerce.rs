@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 use serde_json::{Map, Value};
 
+use super::label_text::GROUPED_MARK;
 use crate::schema::source::ColumnType;
 
 /// The type that a column has in the SQL.
@@ -81,7 +82,10 @@ fn grouped_labels(array: &ArrayRef) -> Option<ArrayRef> {
             let members = array.as_struct();
             let columns = members.columns().iter().map(texts_of).collect::<Option<Vec<_>>>()?;
             for row in 0..array.len() {
-                let entry = |(name, column): (&String, &Vec<Option<String>>)| (Some(name.clone()), value(&column[row]));
+                // Every row of a struct has every member: a null one is how a label that is not there looks.
+                let entry = |(name, column): (&String, &Vec<Option<String>>)| {
+                    (column[row].is_some().then(|| name.clone()), value(&column[row]))
+                };
                 append(row, fields.iter().map(|field| field.name()).zip(&columns).map(entry).collect());
             }
         }
@@ -118,8 +122,9 @@ fn texts_of(array: &ArrayRef) -> Option<Vec<Option<String>>> {
     Some(texts.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect())
 }
 
-/// JSON as the reference stores it: a blank after `:` and `,`.
+/// JSON as the reference stores it, with a blank after `:` and `,`; marked as what no writer put into the file as text.
 fn stored_text(object: &Map<String, Value>) -> String {
-    let entries: Vec<String> = object.iter().map(|(key, value)| format!("{}: {value}", Value::from(key.as_str()))).collect();
-    format!("{{{}}}", entries.join(", "))
+    let entry = |(key, value): (&String, &Value)| format!("{}: {value}", Value::from(key.as_str()));
+    let entries: Vec<String> = object.iter().map(entry).collect();
+    format!("{GROUPED_MARK}{{{}}}", entries.join(", "))
 }

@@ -77,7 +77,8 @@ impl ScalarUDFImpl for MergeLabels {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arrays = arrays(&args)?;
-        let columns = arrays.iter().map(|array| as_string_view_array(array)).collect::<Result<Vec<&StringViewArray>>>()?;
+        let columns =
+            arrays.iter().map(|array| as_string_view_array(array)).collect::<Result<Vec<&StringViewArray>>>()?;
         let mut rows = StringViewBuilder::with_capacity(args.number_rows);
         for row in 0..args.number_rows {
             if columns.iter().any(|column| column.is_null(row)) {
@@ -139,7 +140,9 @@ impl ScalarUDFImpl for NotZero {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        first_unless(&args, RecomputeError::ZeroDivisor, |(divisor, dividend)| divisor == Some(0.0) && dividend.is_some())
+        first_unless(&args, RecomputeError::ZeroDivisor, |(divisor, dividend)| {
+            divisor == Some(0.0) && dividend.is_some()
+        })
     }
 }
 
@@ -150,7 +153,8 @@ fn first_unless(
     is_refused: impl Fn((Option<f64>, Option<f64>)) -> bool,
 ) -> Result<ColumnarValue> {
     let arrays = arrays(args)?;
-    let (first, second): (&Float64Array, &Float64Array) = (as_float64_array(&arrays[0])?, as_float64_array(&arrays[1])?);
+    let (first, second): (&Float64Array, &Float64Array) =
+        (as_float64_array(&arrays[0])?, as_float64_array(&arrays[1])?);
     match first.iter().zip(second).any(is_refused) {
         true => Err(error.into()),
         false => Ok(ColumnarValue::Array(Arc::clone(&arrays[0]))),

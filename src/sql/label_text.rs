@@ -16,6 +16,9 @@ const OPERATOR_PREFIX: &str = "label_";
 /// Space, tab, carriage return and line feed: the blanks of JSON.
 const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
+/// Begins a text that was made of a map, a struct or a list of pairs. No JSON text can begin so.
+pub(super) const GROUPED_MARK: char = '\u{1}';
+
 /// What a filtered label set is: key → text or null, in byte order of the keys.
 type LabelSet = BTreeMap<String, Option<String>>;
 
@@ -58,6 +61,8 @@ impl LabelRules {
         let Some(text) = text else {
             return Ok((!is_trino).then(|| "{}".to_owned()));
         };
+        let grouped = text.strip_prefix(GROUPED_MARK);
+        let text = grouped.unwrap_or(text);
         let trimmed = text.trim_matches(BLANKS);
         if trimmed.is_empty() {
             return if is_trino { Err(LabelProblem::Blank) } else { Ok(Some("{}".to_owned())) };
@@ -71,8 +76,8 @@ impl LabelRules {
         if is_trino && object.values().any(|value| value.is_array() || value.is_object()) {
             return Err(LabelProblem::Nested);
         }
-        if self.semantics == Semantics::SelfHosted {
-            // The whole text becomes jsonb there before any key is chosen.
+        if self.semantics == Semantics::SelfHosted && grouped.is_none() {
+            // The whole text becomes jsonb there before any key is chosen. A map has no text.
             if escapes_nul(text) {
                 return Err(LabelProblem::Nul);
             }

@@ -127,7 +127,11 @@ impl<'a> Recompute<'a> {
         Ok(session)
     }
 
-    async fn run_day(&self, session: &SessionContext, day: UsageDay) -> Result<(Vec<RecordBatch>, u64), DataFusionError> {
+    async fn run_day(
+        &self,
+        session: &SessionContext,
+        day: UsageDay,
+    ) -> Result<(Vec<RecordBatch>, u64), DataFusionError> {
         let mut last = Vec::new();
         for statement in statements(scripts::DAILY_SUMMARY, &self.parameters(day)) {
             last = query(session, &statement).await?;
@@ -206,7 +210,8 @@ fn refuse_not_finite(batch: &RecordBatch, day: UsageDay) -> Result<(), Failure> 
         let Some(numbers) = column.as_primitive_opt::<Float64Type>() else { continue };
         let is_not_finite = |number: Option<f64>| number.is_some_and(|number| !number.is_finite());
         if let Some(row) = numbers.iter().position(is_not_finite) {
-            let text = |name| batch.column_by_name(name).map_or("", |names| names.as_string::<i32>().value(row)).to_owned();
+            let text =
+                |name| batch.column_by_name(name).map_or("", |names| names.as_string::<i32>().value(row)).to_owned();
             let (namespace, node) = (text(NAMESPACE.name), text(NODE.name));
             return Err(RecomputeError::NotFinite { day, column: field.name().clone(), namespace, node }.into());
         }

@@ -39,7 +39,10 @@ pub(super) fn numeric_text(json: &str) -> Option<String> {
         text.push('-');
     }
     let digit_at = |position: i64| {
-        usize::try_from(position).ok().and_then(|position| digits.as_bytes().get(position)).map_or('0', |d| char::from(*d))
+        usize::try_from(position)
+            .ok()
+            .and_then(|position| digits.as_bytes().get(position))
+            .map_or('0', |d| char::from(*d))
     };
     let before_point: String = if is_zero { String::new() } else { (leading_zeros..point).map(digit_at).collect() };
     text.push_str(if before_point.is_empty() { "0" } else { &before_point });

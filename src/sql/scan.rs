@@ -197,7 +197,8 @@ impl Batches {
         let metadata = Arc::clone(&chunk.footer.metadata);
         let parquet_schema = metadata.file_metadata().schema_descr();
         let unchecked = roots.iter().map(|root| {
-            let leaves = (0..parquet_schema.num_columns()).filter(|leaf| Some(parquet_schema.get_column_root_idx(*leaf)) == *root);
+            let leaves = (0..parquet_schema.num_columns())
+                .filter(|leaf| Some(parquet_schema.get_column_root_idx(*leaf)) == *root);
             leaves.map(|leaf| parquet_schema.column(leaf)).any(|leaf| leaf.converted_type() != ConvertedType::UTF8)
         });
         let unchecked = unchecked.collect();
@@ -233,7 +234,8 @@ impl Batches {
                 continue;
             };
             if *unchecked {
-                check_utf8(found).map_err(|reason| undecodable(&self.chunk, &format!("column `{}` {reason}", column.name)))?;
+                check_utf8(found)
+                    .map_err(|reason| undecodable(&self.chunk, &format!("column `{}` {reason}", column.name)))?;
             }
             let coerced = coerce(column.column_type, found).map_err(|error| undecodable(&self.chunk, &error))?;
             arrays.push(coerced.ok_or_else(|| RecomputeError::Unusable {

@@ -67,8 +67,7 @@ const STORAGE_COLUMNS: [&Column; 13] = [
 const NODE_LABEL_COLUMNS: [&Column; 3] = [&report::INTERVAL_START, &report::NODE, &report::NODE_LABELS];
 
 /// Columns of the namespace labels.
-const NAMESPACE_LABEL_COLUMNS: [&Column; 3] =
-    [&report::INTERVAL_START, &report::NAMESPACE, &report::NAMESPACE_LABELS];
+const NAMESPACE_LABEL_COLUMNS: [&Column; 3] = [&report::INTERVAL_START, &report::NAMESPACE, &report::NAMESPACE_LABELS];
 
 /// The memory of all sessions of a run.
 pub(super) fn runtime(memory_limit: Bytes) -> Result<Arc<RuntimeEnv>, Failure> {
@@ -77,10 +76,17 @@ pub(super) fn runtime(memory_limit: Bytes) -> Result<Arc<RuntimeEnv>, Failure> {
 }
 
 /// An empty session with the functions of the reference SQL.
-pub(super) fn session(runtime: &Arc<RuntimeEnv>, threads: usize, rules: LabelRules, semantics: Semantics) -> SessionContext {
+pub(super) fn session(
+    runtime: &Arc<RuntimeEnv>,
+    threads: usize,
+    rules: LabelRules,
+    semantics: Semantics,
+) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(threads.max(1)).with_batch_size(BATCH_ROWS);
     let session = SessionContext::new_with_config_rt(config, Arc::clone(runtime));
-    functions(rules, semantics == Semantics::SelfHosted).into_iter().for_each(|function| session.register_udf(function));
+    functions(rules, semantics == Semantics::SelfHosted)
+        .into_iter()
+        .for_each(|function| session.register_udf(function));
     session
 }
 
@@ -97,9 +103,9 @@ pub(super) fn add_reports(
         for chunk in chunks {
             let table = chunk.footer.object.table;
             // A row group that several scans of the plan read is one row group here.
-            let is_known = chosen.iter().any(|known| {
-                known.row_group == chunk.row_group && known.footer.object.key == chunk.footer.object.key
-            });
+            let is_known = chosen
+                .iter()
+                .any(|known| known.row_group == chunk.row_group && known.footer.object.key == chunk.footer.object.key);
             if table.report == report && variants.contains(&table.variant) && !is_known {
                 chosen.push((*chunk).clone());
             }
@@ -128,10 +134,10 @@ pub(super) fn add_reports(
 /// Registers the small tables.
 pub(super) fn add_facts(session: &SessionContext, facts: &ReferenceData) -> Result<(), DataFusionError> {
     let categories = &facts.cost_categories;
-    let patterns: StringViewArray = categories.iter().map(|category| Some(category.namespace_pattern.as_str())).collect();
+    let patterns: StringViewArray =
+        categories.iter().map(|category| Some(category.namespace_pattern.as_str())).collect();
     let ids: Int32Array = categories.iter().map(|category| Some(category.cost_category_id)).collect();
-    let columns: [(&str, ArrayRef, bool); 2] =
-        [("pattern", Arc::new(patterns), true), ("id", Arc::new(ids), true)];
+    let columns: [(&str, ArrayRef, bool); 2] = [("pattern", Arc::new(patterns), true), ("id", Arc::new(ids), true)];
     session.register_batch("cost_categories", RecordBatch::try_from_iter_with_nullable(columns)?)?;
     let roles = &facts.node_roles;
     let nodes: StringViewArray = roles.iter().map(|role| Some(role.node.as_str())).collect();

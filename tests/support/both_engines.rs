@@ -36,6 +36,9 @@ const RELATIVE_TOLERANCE: f64 = 1e-12;
 /// Smaller than any number that a decimal of the target can hold.
 const ABSOLUTE_TOLERANCE: f64 = 1e-15;
 
+/// Differences that a message shows.
+const SHOWN: usize = 4;
+
 /// Keeps what would be written.
 #[derive(Default)]
 struct Kept {
@@ -61,7 +64,8 @@ impl Sink for Kept {
 /// The rows of the engine that writes.
 pub async fn native(config: &Config) -> Result<EngineDays, String> {
     let kept = Arc::new(Kept::default());
-    let report = run_into(config, &RunOptions::default(), &Progress::hidden(), Arc::clone(&kept) as Arc<dyn Sink>).await;
+    let report =
+        run_into(config, &RunOptions::default(), &Progress::hidden(), Arc::clone(&kept) as Arc<dyn Sink>).await;
     if report.exit_code != 0 {
         let days: Vec<String> = report.days.into_iter().filter_map(|day| day.error).collect();
         return Err(format!("{:?} {days:?}", report.error));
@@ -98,7 +102,11 @@ pub fn same_days(native: &EngineDays, sql: &EngineDays) -> Result<(), String> {
     problems.extend(native.keys().filter(|day| !sql.contains_key(day)).map(|day| format!("{day}: not in the SQL")));
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(format!("{} differences:\n    {}", problems.len(), problems[..problems.len().min(6)].join("\n    "))),
+        false => Err(format!(
+            "{} differences:\n    {}",
+            problems.len(),
+            problems[..problems.len().min(SHOWN)].join("\n    ")
+        )),
     }
 }
 

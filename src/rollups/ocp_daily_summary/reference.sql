@@ -187,7 +187,7 @@ matches AS (
 )
 SELECT namespace, max(id) AS id
 FROM matches
-GROUP BY namespace, CASE WHEN $every_category THEN pattern END;
+GROUP BY namespace, CASE WHEN $every_category THEN pattern END, CASE WHEN $every_category THEN id END;
 
 -- Section 3.5: Pod rows. The outer joins repeat a pod's usage for every label set and pattern that they find; where the
 -- tables above hold at most one row per node and namespace they repeat nothing.

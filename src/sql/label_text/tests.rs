@@ -25,7 +25,9 @@ fn enabled_keys_are_kept_in_canonical_form() {
 
 #[test]
 fn without_enabled_keys_trino_keeps_nothing() {
-    for (semantics, expected) in ALL.into_iter().zip([r#"{"vm_kubevirt_io_name":"x"}"#, r#"{"vm_kubevirt_io_name":"x"}"#, "{}"]) {
+    for (semantics, expected) in
+        ALL.into_iter().zip([r#"{"vm_kubevirt_io_name":"x"}"#, r#"{"vm_kubevirt_io_name":"x"}"#, "{}"])
+    {
         let rules = LabelRules::new(semantics, &[], false);
         assert_eq!(rules.kept(Some(r#"{"vm_kubevirt_io_name": "x", "a": "b"}"#)), Ok(Some(expected.to_owned())));
     }
@@ -64,8 +66,7 @@ fn nested_values_become_jsonb_text_or_an_error() {
 
 #[test]
 fn what_jsonb_cannot_store_is_refused_where_it_would_be_stored() {
-    for (text, problem) in
-        [(r#"{"zz": "\u0000"}"#, LabelProblem::Nul), (r#"{"zz": [1e999999]}"#, LabelProblem::Number)]
+    for (text, problem) in [(r#"{"zz": "\u0000"}"#, LabelProblem::Nul), (r#"{"zz": [1e999999]}"#, LabelProblem::Number)]
     {
         assert_eq!(kept(Semantics::SelfHosted, text), Err(problem));
         assert_eq!(kept(Semantics::Balanced, text).as_deref(), Ok("{}"));
@@ -73,6 +74,9 @@ fn what_jsonb_cannot_store_is_refused_where_it_would_be_stored() {
         assert_eq!(kept(Semantics::Balanced, &is_kept), Err(problem));
     }
     assert_eq!(kept(Semantics::SelfHosted, r#"{"zz": "\\u0000"}"#).as_deref(), Ok("{}"));
+    let of_map = |text: &str| kept(Semantics::SelfHosted, &format!("{GROUPED_MARK}{text}"));
+    assert_eq!(of_map(r#"{"zz": "\u0000"}"#).as_deref(), Ok("{}"));
+    assert_eq!(of_map(r#"{"a": "\u0000"}"#), Err(LabelProblem::Nul));
 }
 
 #[test]
