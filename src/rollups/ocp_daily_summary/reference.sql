@@ -252,14 +252,15 @@ LEFT JOIN node_capacity n ON n.node = g.node
 CROSS JOIN cluster_capacity k;
 
 -- Section 3.6: where the pods that mount a volume ran. The storage report's own node is not used. A pod and node have one
--- resource id, the greatest, or one per row of the report (semantics.md, "balanced reads the raw pods").
+-- resource id, the greatest, or every one that the report has. The small side of the join stands first: DataFusion keeps the
+-- first one in memory.
 CREATE TABLE volume_pods AS
 WITH mounting AS (
     SELECT DISTINCT namespace, pod FROM volumes
 )
 SELECT p.namespace, p.pod, p.node, max(p.resource_id) AS resource_id
-FROM pod_usage p
-JOIN mounting m ON m.namespace = p.namespace AND m.pod = p.pod
+FROM mounting m
+JOIN pod_usage p ON p.namespace = m.namespace AND p.pod = m.pod
 WHERE p.interval_start >= $day AND p.interval_start < $next_day
 GROUP BY p.namespace, p.pod, p.node, CASE WHEN $every_resource_id THEN p.resource_id END;
 
