@@ -17,7 +17,7 @@ const GZIP_MARK: [u8; 2] = [0x1f, 0x8b];
 /// How much larger than the payload its content may be. Reports shrink to a tenth or a fiftieth.
 const MOST_EXPANSION: u64 = 500;
 /// What any payload may unpack to, however small it is.
-const ALWAYS_ALLOWED_BYTES: u64 = 64 << 20;
+const ALWAYS_ALLOWED_BYTES: u64 = 8 << 20;
 /// Entries of an archive, folders and others included.
 const MOST_ENTRIES: usize = 100_000;
 
