@@ -24,8 +24,9 @@ use crate::runtime::cpu_pool::CpuPool;
 use crate::schema::source::Variant;
 use crate::time::UsageDay;
 
-/// Bytes of rows that wait for their object to be full. A full object of pods has 30 MB, with long labels up to 100.
-const MOST_WAITING_BYTES: usize = 128 << 20;
+/// Bytes of rows that wait for their object to be full. A full object of pods has some 50 MB, with long
+/// labels of its own for each pod twice that.
+const MOST_WAITING_BYTES: usize = 96 << 20;
 /// Copies of objects that are encoded or written at once, per worker: one in work, one ready.
 const TASKS_PER_WORKER: usize = 2;
 

@@ -10,6 +10,7 @@ use arrow_array::{
     Array, ArrayRef, DictionaryArray, Float64Array, PrimitiveArray, RecordBatch, StringArray,
     TimestampMillisecondArray, new_null_array,
 };
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -35,20 +36,20 @@ pub(super) fn daily_batch(shape: &Shape, slices: &[Slice], day: UsageDay) -> Res
             is_used.then(|| NumberedTexts::new(slices, index))
         })
         .collect();
+    let of_name = |name: &str| shape.columns.iter().position(|column| column.name == name);
+    // In the order of the contract, not of the header: rows are sorted by it.
     let keys: Vec<&NumberedTexts> = shape
-        .columns
-        .iter()
-        .zip(&texts)
-        .filter(|(column, _)| column.fold == Fold::Key)
-        .filter_map(|(_, texts)| texts.as_ref())
+        .report
+        .columns()
+        .filter(|column| column.fold == Fold::Key)
+        .filter_map(|column| of_name(column.name).and_then(|index| texts[index].as_ref()))
         .collect();
     let groups = Groups::new(&keys, slices);
 
     let mut fields = Vec::new();
     let mut arrays: Vec<ArrayRef> = Vec::new();
     for column in shape.report.columns() {
-        let present = shape.columns.iter().position(|present| present.name == column.name);
-        let array = match present {
+        let array = match of_name(column.name) {
             Some(index) => folded(&groups, slices, index, texts[index].as_ref(), column.fold, day, column.name),
             None if column.presence == Presence::AddedToDaily => Some(new_null_array(&type_of(column), groups.count())),
             None => None,
@@ -59,8 +60,7 @@ pub(super) fn daily_batch(shape: &Shape, slices: &[Slice], day: UsageDay) -> Res
         }
     }
     for effective in shape.report.effective_usages() {
-        let present = shape.columns.iter().position(|present| present.name == effective.name);
-        let index = present.expect("effective usage is always derived");
+        let index = of_name(effective.name).expect("effective usage is always derived");
         fields.push(Field::new(effective.name, DataType::Float64, true));
         arrays.push(groups.sums(slices, index));
     }
@@ -104,33 +104,21 @@ fn type_of(column: &OperatorColumn) -> DataType {
 
 /// A column of texts of the whole object: each distinct text has a number, and each row the number of its text.
 struct NumberedTexts {
-    distinct: Vec<String>,
+    distinct: StringArray,
     numbers: Vec<u32>,
 }
 
 impl NumberedTexts {
     fn new(slices: &[Slice], index: usize) -> Self {
-        let hasher = FixedState::default();
-        let mut table: HashTable<u32> = HashTable::new();
-        let mut distinct: Vec<String> = Vec::new();
+        let mut known = KnownTexts::default();
         let mut numbers = Vec::with_capacity(slices.iter().map(Slice::row_count).sum());
+        let mut number_of_code = Vec::new();
         for slice in slices {
             let column = slice.part.columns[index].as_dictionary::<UInt32Type>();
             let values = column.values().as_string::<i32>();
             // Texts of rows that belong to the neighbouring object get a number, too, and no row has it.
-            let number_of_code: Vec<u32> = (0..values.len())
-                .map(|code| {
-                    let text = values.value(code);
-                    let hash = hasher.hash_one(text.as_bytes());
-                    if let Some(number) = table.find(hash, |number| distinct[*number as usize] == text) {
-                        return *number;
-                    }
-                    let number = u32::try_from(distinct.len()).expect("an object has fewer rows");
-                    table.insert_unique(hash, number, |number| hasher.hash_one(distinct[*number as usize].as_bytes()));
-                    distinct.push(text.to_owned());
-                    number
-                })
-                .collect();
+            number_of_code.clear();
+            number_of_code.extend((0..values.len()).map(|code| known.number(values.value(code))));
             let codes = column.keys();
             match codes.nulls() {
                 None => {
@@ -145,13 +133,18 @@ impl NumberedTexts {
                 ),
             }
         }
-        Self { distinct, numbers }
+        Self { distinct: known.into_array(), numbers }
+    }
+
+    /// The text of a number; `None` for that of null.
+    fn text(&self, number: u32) -> Option<&str> {
+        (number != NULL).then(|| self.distinct.value(number as usize))
     }
 
     /// The place of each text among all of them, by bytes.
     fn ranks(&self) -> Vec<u32> {
         let mut order: Vec<usize> = (0..self.distinct.len()).collect();
-        order.sort_unstable_by(|left, right| self.distinct[*left].cmp(&self.distinct[*right]));
+        order.sort_unstable_by(|left, right| self.distinct.value(*left).cmp(self.distinct.value(*right)));
         let mut ranks = vec![0; order.len()];
         for (rank, number) in (0_u32..).zip(order) {
             ranks[number] = rank;
@@ -159,10 +152,56 @@ impl NumberedTexts {
         ranks
     }
 
+    /// The order of two rows' texts; null comes last.
+    fn compare(&self, left: usize, right: usize) -> Ordering {
+        let text = |row: usize| self.text(self.numbers[row]);
+        match (text(left), text(right)) {
+            (Some(left), Some(right)) => left.cmp(right),
+            (left, right) => left.is_none().cmp(&right.is_none()),
+        }
+    }
+
     /// Numbers of texts as an array.
     fn array(&self, numbers: impl Iterator<Item = u32>) -> ArrayRef {
         let keys: PrimitiveArray<UInt32Type> = numbers.map(|number| (number != NULL).then_some(number)).collect();
-        Arc::new(DictionaryArray::new(keys, Arc::new(StringArray::from_iter_values(&self.distinct))))
+        Arc::new(DictionaryArray::new(keys, Arc::new(self.distinct.clone())))
+    }
+}
+
+/// Distinct texts, one after the other, in the order in which they came.
+#[derive(Default)]
+struct KnownTexts {
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+    /// Hash and number of each text: a table that grows need not look at texts again.
+    table: HashTable<(u64, u32)>,
+    hasher: FixedState,
+}
+
+impl KnownTexts {
+    fn number(&mut self, text: &str) -> u32 {
+        let hash = self.hasher.hash_one(text.as_bytes());
+        let is_same = |(known, number): &(u64, u32)| *known == hash && self.bytes_of(*number) == text.as_bytes();
+        if let Some((_, number)) = self.table.find(hash, is_same) {
+            return *number;
+        }
+        let number = u32::try_from(self.ends.len()).expect("an object has fewer rows");
+        self.table.insert_unique(hash, (hash, number), |(hash, _)| *hash);
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.ends.push(i32::try_from(self.bytes.len()).expect("the rows of an object are written long before"));
+        number
+    }
+
+    #[allow(clippy::cast_sign_loss)] // ends are lengths
+    fn bytes_of(&self, number: u32) -> &[u8] {
+        let number = number as usize;
+        let start = if number == 0 { 0 } else { self.ends[number - 1] };
+        &self.bytes[start as usize..self.ends[number] as usize]
+    }
+
+    fn into_array(self) -> StringArray {
+        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends).collect();
+        StringArray::new(OffsetBuffer::new(ScalarBuffer::from(offsets)), self.bytes.into(), None)
     }
 }
 
@@ -204,15 +243,21 @@ impl Groups {
 
     /// The same groups in the order of their keys.
     fn sorted(mut self, keys: &[&NumberedTexts]) -> Self {
-        let ranks: Vec<Vec<u32>> = keys.iter().map(|key| key.ranks()).collect();
-        let rank = |key: usize, group: u32| {
-            let number = keys[key].numbers[self.first_rows[group as usize]];
-            if number == NULL { NULL } else { ranks[key][number as usize] }
-        };
+        // Names are compared by their place among all of them. The last key is seldom reached and often long: labels.
+        let (last, names) = keys.split_last().expect("each report has keys");
+        let ranks: Vec<Vec<u32>> = names.iter().map(|key| key.ranks()).collect();
+        let row_of = |group: u32| self.first_rows[group as usize];
         let mut order: Vec<u32> = (0_u32..).take(self.first_rows.len()).collect();
         order.sort_unstable_by(|left, right| {
-            let differences = (0..keys.len()).map(|key| rank(key, *left).cmp(&rank(key, *right)));
-            differences.fold(Ordering::Equal, Ordering::then)
+            let (left, right) = (row_of(*left), row_of(*right));
+            for (key, ranks) in names.iter().zip(&ranks) {
+                let rank = |row: usize| ranks.get(key.numbers[row] as usize).copied().unwrap_or(NULL);
+                let difference = rank(left).cmp(&rank(right));
+                if difference.is_ne() {
+                    return difference;
+                }
+            }
+            last.compare(left, right)
         });
         let mut places = vec![0; order.len()];
         for (place, group) in (0_u32..).zip(&order) {
@@ -280,8 +325,8 @@ impl Groups {
             if *known == *number || *number == NULL {
                 continue;
             }
-            let text = |number: u32| texts.distinct[number as usize].as_str();
-            if *known == NULL || text(*known) < text(*number) {
+            // Of `None` and a text the text is greater.
+            if texts.text(*known) < texts.text(*number) {
                 *known = *number;
             }
         }

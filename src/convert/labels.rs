@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
+use memchr::memchr;
 
 use super::values::is_missing;
 use crate::objects::append_label;
@@ -15,6 +16,8 @@ use crate::objects::append_label;
 const PREFIX: &str = "label_";
 /// Bytes of texts that a cache keeps; it is emptied when they are full.
 const MOST_CACHED_BYTES: usize = 16 << 20;
+/// Pairs among which a key is found faster by looking at each than by a table. Pods have some ten.
+const FEW_PAIRS: usize = 32;
 /// What an entry takes besides its texts.
 const ENTRY_BYTES: usize = 64;
 
@@ -62,34 +65,60 @@ impl LabelCache {
 /// Items without a colon mean nothing, items with several are lost; a key keeps its first place and its last value.
 fn convert(text: &str) -> ConvertedLabels {
     let mut dropped_pairs = 0;
-    let mut pairs: Vec<(Cow<'_, str>, &str)> = Vec::new();
-    let mut places: HashMap<Cow<'_, str>, usize, RandomState> = HashMap::default();
+    let mut pairs = Pairs::default();
     let text = if is_missing(text) { "" } else { text };
     for item in text.split('|') {
-        let Some((key, value)) = item.split_once(':') else { continue };
-        if value.contains(':') {
+        let Some(colon) = memchr(b':', item.as_bytes()) else { continue };
+        let (key, value) = (&item[..colon], &item[colon + 1..]);
+        if memchr(b':', value.as_bytes()).is_some() {
             dropped_pairs += 1;
             continue;
         }
-        let key = match key.strip_prefix(PREFIX) {
-            Some(bare) if !bare.contains(PREFIX) => Cow::Borrowed(bare),
-            _ => Cow::Owned(key.replace(PREFIX, "")),
-        };
-        match places.get(&key) {
-            Some(place) => pairs[*place].1 = value,
-            None => {
-                places.insert(key.clone(), pairs.len());
-                pairs.push((key, value));
-            }
-        }
+        pairs.set(
+            match key.strip_prefix(PREFIX) {
+                Some(bare) if !bare.contains(PREFIX) => Cow::Borrowed(bare),
+                _ => Cow::Owned(key.replace(PREFIX, "")),
+            },
+            value,
+        );
     }
-    let mut json = String::with_capacity(text.len() + 16 * pairs.len() + 2);
+    let mut json = String::with_capacity(text.len() + 8 * pairs.list.len() + 2);
     json.push('{');
-    for (key, value) in &pairs {
+    for (key, value) in &pairs.list {
         append_label(&mut json, key, value);
     }
     json.push('}');
     ConvertedLabels { json, dropped_pairs }
+}
+
+/// Pairs in the order in which their keys came.
+#[derive(Default)]
+struct Pairs<'t> {
+    list: Vec<(Cow<'t, str>, &'t str)>,
+    /// Where each key stands; used once there are many.
+    places: HashMap<Cow<'t, str>, usize, RandomState>,
+}
+
+impl<'t> Pairs<'t> {
+    fn set(&mut self, key: Cow<'t, str>, value: &'t str) {
+        if self.list.len() == FEW_PAIRS {
+            self.places = self.list.iter().enumerate().map(|(place, (key, _))| (key.clone(), place)).collect();
+        }
+        let place = if self.list.len() < FEW_PAIRS {
+            self.list.iter().position(|(known, _)| *known == key)
+        } else {
+            self.places.get(&key).copied()
+        };
+        match place {
+            Some(place) => self.list[place].1 = value,
+            None => {
+                if self.list.len() >= FEW_PAIRS {
+                    self.places.insert(key.clone(), self.list.len());
+                }
+                self.list.push((key, value));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +154,14 @@ mod tests {
     #[test]
     fn the_last_duplicate_wins_in_the_place_of_the_first() {
         assert_converted("label_a:1|label_b:2|label_label_a:3", r#"{"a": "3", "b": "2"}"#, 0);
+    }
+
+    #[test]
+    fn many_pairs_follow_the_same_rules() {
+        let keys = (0..100).chain(0..50);
+        let text: Vec<String> = keys.enumerate().map(|(value, key)| format!("label_k{key}:{value}")).collect();
+        let members = (0..100).map(|key| format!("\"k{key}\": \"{}\"", if key < 50 { key + 100 } else { key }));
+        assert_converted(&text.join("|"), &format!("{{{}}}", members.collect::<Vec<_>>().join(", ")), 0);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What good reports become.
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampMillisecondType};
-use arrow_array::RecordBatch;
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -111,7 +111,7 @@ async fn a_payload_and_its_folder_give_identical_objects() {
 fn large_report() -> String {
     let mut rows = Vec::new();
     for hour in 0..24 {
-        for pod in 0..300 {
+        for pod in 0..400 {
             let day = if (hour + pod) % 7 == 0 { "2025-10-02" } else { DAY };
             let labels = format!("\"label_app:a{}|label_note:say \"\"{}\"\",\nplease\"", pod % 17, pod + hour);
             rows.push(pod_row(day, hour, &format!("pod-{pod}"), &format!("space-{}", pod % 9), &labels));
@@ -127,7 +127,7 @@ async fn any_number_of_workers_gives_the_same_objects() {
     let mut first = None;
     for workers in ["1", "2", "5"] {
         let bed = Bed::with("pods.csv", &text);
-        bed.convert(&["--workers", workers, "--rows-per-file", "1000"]).await.expect(0, &["7200 of 7200 rows"]);
+        bed.convert(&["--workers", workers, "--rows-per-file", "1000"]).await.expect(0, &["9600 of 9600 rows"]);
         let objects = bed.objects();
         assert!(objects.len() > 10);
         assert!(first.get_or_insert_with(|| objects.clone()) == &objects, "{workers} workers");
@@ -138,7 +138,7 @@ async fn any_number_of_workers_gives_the_same_objects() {
         .filter(|(key, _)| !key.contains("/daily/"))
         .map(|(_, object)| batch(object).num_rows())
         .sum();
-    assert_eq!(rows, 7_200);
+    assert_eq!(rows, 9_600);
 }
 
 #[tokio::test(flavor = "multi_thread")]
