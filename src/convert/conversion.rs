@@ -23,10 +23,8 @@ use crate::objects::{Owner, Position};
 use crate::runtime::cpu_pool::CpuPool;
 use crate::schema::source::Variant;
 use crate::time::UsageDay;
+use crate::units::Bytes;
 
-/// Bytes of rows that wait for their object to be full. A full object of pods has some 50 MB, with long
-/// labels of its own for each pod twice that.
-const MOST_WAITING_BYTES: usize = 96 << 20;
 /// Copies of objects that are encoded or written at once, per worker: one in work, one ready.
 const TASKS_PER_WORKER: usize = 2;
 
@@ -35,6 +33,7 @@ pub(super) struct Conversion {
     org_id: String,
     source: uuid::Uuid,
     rows_per_file: usize,
+    most_waiting: Bytes,
     inventory: Arc<Inventory>,
     manifest_id: String,
     pool: CpuPool,
@@ -80,6 +79,7 @@ impl Conversion {
             org_id: options.org_id.clone(),
             source: options.source,
             rows_per_file: usize::try_from(options.rows_per_file).unwrap_or(usize::MAX),
+            most_waiting: options.most_waiting,
             files: Vec::with_capacity(inventory.report_count()),
             inventory,
             manifest_id,
@@ -98,7 +98,8 @@ impl Conversion {
         for (day, part) in parsed.parts {
             self.append(day, Arc::new(part)).await?;
         }
-        while let Some(day) = self.open.as_ref().and_then(OpenFile::day_to_give_up) {
+        let most_waiting = self.most_waiting;
+        while let Some(day) = self.open.as_ref().and_then(|open| open.day_to_give_up(most_waiting)) {
             self.write_day(day).await?;
         }
         Ok(())
@@ -211,8 +212,8 @@ impl Conversion {
 
 impl OpenFile {
     /// The day that has waited longest, if too much waits.
-    fn day_to_give_up(&self) -> Option<UsageDay> {
-        if self.waiting_bytes <= MOST_WAITING_BYTES {
+    fn day_to_give_up(&self, most_waiting: Bytes) -> Option<UsageDay> {
+        if self.waiting_bytes as u64 <= most_waiting.0 {
             return None;
         }
         let waiting = self.days.iter().filter(|(_, open_day)| open_day.row_count > 0);

@@ -12,7 +12,7 @@ use arrow_array::{
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::block::{DAY_MILLISECONDS, number_array};
@@ -175,7 +175,7 @@ struct KnownTexts {
     ends: Vec<i32>,
     /// Hash and number of each text: a table that grows need not look at texts again.
     table: HashTable<(u64, u32)>,
-    hasher: FixedState,
+    hasher: RandomState,
 }
 
 impl KnownTexts {
@@ -216,7 +216,7 @@ struct Groups {
 impl Groups {
     fn new(keys: &[&NumberedTexts], slices: &[Slice]) -> Self {
         let row_count: usize = slices.iter().map(Slice::row_count).sum();
-        let hasher = FixedState::default();
+        let hasher = RandomState::default();
         let mut table: HashTable<u32> = HashTable::new();
         let mut first_rows: Vec<usize> = Vec::new();
         let mut of_rows = Vec::with_capacity(row_count);

@@ -34,6 +34,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::objects::{DEFAULT_ROWS_PER_FILE, Owner};
 use crate::runtime::cpu_pool::CpuPool;
 use crate::store::Store;
+use crate::units::Bytes;
 use block::{Parsed, parse_block};
 use conversion::Conversion;
 use input::{Inventory, Piece, ReportFile};
@@ -47,6 +48,8 @@ pub use report::{ConvertReport, ConvertedFile, ConvertedObject};
 
 /// Manifest id of reports that come without a manifest.
 const DEFAULT_MANIFEST_ID: &str = "1";
+/// A full object of pods has some 50 MB before it is encoded, with long labels of its own for each pod twice that.
+const DEFAULT_WAITING: Bytes = Bytes(96 << 20);
 /// Blocks that wait for a worker.
 const WAITING_BLOCKS: usize = 2;
 
@@ -67,6 +70,8 @@ pub struct ConvertOptions {
     pub manifest_id: Option<String>,
     /// Most rows of an object.
     pub rows_per_file: u32,
+    /// Bytes of rows that wait for their objects to be full; beyond them the day that has waited longest is written.
+    pub most_waiting: Bytes,
     /// Threads that compute.
     pub workers: usize,
     /// Whether objects of the same delivery and day give way.
@@ -93,6 +98,7 @@ impl ConvertOptions {
             cluster_id: None,
             manifest_id: None,
             rows_per_file: DEFAULT_ROWS_PER_FILE,
+            most_waiting: DEFAULT_WAITING,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             replace: false,
         }

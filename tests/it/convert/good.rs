@@ -5,6 +5,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampMillisecondType};
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
+use gristmill::convert::{ConvertOptions, ConvertTarget, convert};
+use gristmill::units;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 
@@ -12,8 +14,9 @@ use super::{
     Bed, DAY, MANIFEST_ID, NODE_HEADER, POD_HEADER, VOLUME_HEADER, csv, manifest, payload, pod_row, reports, times,
 };
 use crate::binary::Invocation;
+use crate::bucket::files_below;
 use crate::csv::Row;
-use crate::delivery::{into_csv, milliseconds};
+use crate::delivery::{ORG, SOURCE, into_csv, milliseconds};
 
 /// All rows of an object.
 fn batch(object: &[u8]) -> RecordBatch {
@@ -139,6 +142,33 @@ async fn any_number_of_workers_gives_the_same_objects() {
         .map(|(_, object)| batch(object).num_rows())
         .sum();
     assert_eq!(rows, 9_600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_wait_are_bounded_and_none_is_lost() {
+    // Each block of the file has rows of 24 days, so that no day is complete before the end.
+    let mut rows = Vec::new();
+    for pod in 0..400 {
+        for day in 1..=24 {
+            rows.push(pod_row(&format!("2025-10-{day:02}"), 3, &format!("pod-{pod}"), "shop", "label_app:x"));
+        }
+    }
+    let bed = Bed::with("pods.csv", csv(POD_HEADER, &rows));
+    let mut first = None;
+    for workers in [1, 3] {
+        let out = tempfile::tempdir().unwrap();
+        let target = ConvertTarget::Folder(out.path().to_owned());
+        let mut options = ConvertOptions::new(bed.input.path(), target, ORG, SOURCE.parse().unwrap());
+        (options.workers, options.most_waiting) = (workers, units::Bytes(256 << 10));
+        let report = convert(&options).await.unwrap();
+        assert_eq!((report.total.rows_read, report.total.rows_written), (9_600, 9_600));
+        let raw = report.objects.iter().filter(|object| !object.key.contains("/daily/"));
+        assert!(raw.clone().count() > 24, "days are written in pieces");
+        assert_eq!(raw.map(|object| object.row_count).sum::<usize>(), 9_600);
+        let mut objects = files_below(out.path());
+        objects.sort();
+        assert!(first.get_or_insert_with(|| objects.clone()) == &objects, "{workers} workers");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
