@@ -2,7 +2,6 @@
 //!
 //! A field is looked at where it lies; only distinct texts are copied. Rows keep their order.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow_array::types::UInt32Type;
@@ -10,14 +9,13 @@ use arrow_array::{
     Array, ArrayRef, DictionaryArray, Float64Array, PrimitiveArray, StringArray, TimestampMillisecondArray,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use super::error::{ConvertError, RowProblem};
 use super::header::{ColumnSource, Shape, TextField};
 use super::labels::LabelCache;
 use super::partitions::{self, Partitions};
 use super::records::{Fields, Records};
+use super::texts::DistinctTexts;
 use super::values::{self, NotANumber};
 use crate::schema::operator::{ANOMALY, Content};
 use crate::time::{SECONDS_PER_DAY, UsageDay};
@@ -302,55 +300,35 @@ fn with_nulls(texts: &DictionaryArray<UInt32Type>, keep: &[bool]) -> DictionaryA
 #[derive(Default)]
 struct TextBuilder {
     codes: Vec<u32>,
-    /// The distinct texts, one after the other, and where each ends.
-    distinct: String,
-    ends: Vec<u32>,
-    table: HashTable<u32>,
-    hasher: RandomState,
+    distinct: DistinctTexts,
 }
 
 impl TextBuilder {
     #[inline]
     fn push(&mut self, text: &str) {
         // Rows of one namespace or node often follow each other.
-        if let Some(last) = self.codes.last()
-            && self.value(*last) == text
-        {
-            self.codes.push(*last);
-            return;
-        }
-        let hash = self.hasher.hash_one(text.as_bytes());
-        let Self { codes, distinct, ends, table, hasher } = self;
-        let value = |code: u32| distinct_text(distinct, ends, code);
-        if let Some(code) = table.find(hash, |code| value(*code) == text) {
-            codes.push(*code);
-            return;
-        }
-        let code = u32::try_from(ends.len()).expect("a block has fewer rows");
-        table.insert_unique(hash, code, |code| hasher.hash_one(value(*code).as_bytes()));
-        distinct.push_str(text);
-        ends.push(u32::try_from(distinct.len()).expect("blocks are far below 4 GiB"));
-        codes.push(code);
-    }
-
-    fn value(&self, code: u32) -> &str {
-        distinct_text(&self.distinct, &self.ends, code)
+        let code = match self.codes.last() {
+            Some(last) if self.distinct.text(*last) == text => *last,
+            _ => self.distinct.number(text),
+        };
+        self.codes.push(code);
     }
 
     /// Converts the distinct texts; rows keep their codes, so two codes may now stand for one text.
     fn finish(self, field: &TextField, cache: &mut LabelCache, counts: &mut Counts) -> DictionaryArray<UInt32Type> {
-        let mut converted = String::with_capacity(self.distinct.len());
-        let mut ends = Vec::with_capacity(self.ends.len() + 1);
+        let texts = self.distinct.iter();
+        let text_count = texts.len();
+        let mut converted = String::new();
+        let mut ends = Vec::with_capacity(text_count + 1);
         ends.push(0);
         // How many pairs each distinct text has lost; empty as long as none has.
         let mut dropped: Vec<u64> = Vec::new();
-        for code in 0..self.ends.len() {
-            let text = self.value(u32::try_from(code).expect("codes were made from u32"));
+        for (code, text) in texts.enumerate() {
             if field.content == Content::Labels {
                 let labels = cache.convert(text);
                 converted.push_str(&labels.json);
                 if labels.dropped_pairs > 0 {
-                    dropped.resize(self.ends.len(), 0);
+                    dropped.resize(text_count, 0);
                     dropped[code] = labels.dropped_pairs;
                 }
             } else if !values::is_missing(text) {
@@ -381,10 +359,4 @@ fn append_text(out: &mut String, text: &str, content: Content) {
         }
         _ => out.push_str(text),
     }
-}
-
-fn distinct_text<'t>(distinct: &'t str, ends: &[u32], code: u32) -> &'t str {
-    let code = code as usize;
-    let start = if code == 0 { 0 } else { ends[code - 1] };
-    &distinct[start as usize..ends[code] as usize]
 }

@@ -10,7 +10,6 @@ use arrow_array::{
     Array, ArrayRef, DictionaryArray, Float64Array, PrimitiveArray, RecordBatch, StringArray,
     TimestampMillisecondArray, new_null_array,
 };
-use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -18,6 +17,7 @@ use hashbrown::HashTable;
 use super::block::{DAY_MILLISECONDS, number_array};
 use super::header::{ColumnSource, Shape, text_type, time_type};
 use super::objects::Slice;
+use super::texts::DistinctTexts;
 use crate::rollups::sum::CompensatedSum;
 use crate::schema::operator::{Content, Fold, INTERVAL_START, OperatorColumn, Presence};
 use crate::time::UsageDay;
@@ -110,7 +110,7 @@ struct NumberedTexts {
 
 impl NumberedTexts {
     fn new(slices: &[Slice], index: usize) -> Self {
-        let mut known = KnownTexts::default();
+        let mut known = DistinctTexts::default();
         let mut numbers = Vec::with_capacity(slices.iter().map(Slice::row_count).sum());
         let mut number_of_code = Vec::new();
         for slice in slices {
@@ -165,43 +165,6 @@ impl NumberedTexts {
     fn array(&self, numbers: impl Iterator<Item = u32>) -> ArrayRef {
         let keys: PrimitiveArray<UInt32Type> = numbers.map(|number| (number != NULL).then_some(number)).collect();
         Arc::new(DictionaryArray::new(keys, Arc::new(self.distinct.clone())))
-    }
-}
-
-/// Distinct texts, one after the other, in the order in which they came.
-#[derive(Default)]
-struct KnownTexts {
-    bytes: Vec<u8>,
-    ends: Vec<i32>,
-    /// Hash and number of each text: a table that grows need not look at texts again.
-    table: HashTable<(u64, u32)>,
-    hasher: RandomState,
-}
-
-impl KnownTexts {
-    fn number(&mut self, text: &str) -> u32 {
-        let hash = self.hasher.hash_one(text.as_bytes());
-        let is_same = |(known, number): &(u64, u32)| *known == hash && self.bytes_of(*number) == text.as_bytes();
-        if let Some((_, number)) = self.table.find(hash, is_same) {
-            return *number;
-        }
-        let number = u32::try_from(self.ends.len()).expect("an object has fewer rows");
-        self.table.insert_unique(hash, (hash, number), |(hash, _)| *hash);
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.ends.push(i32::try_from(self.bytes.len()).expect("the rows of an object are written long before"));
-        number
-    }
-
-    #[allow(clippy::cast_sign_loss)] // ends are lengths
-    fn bytes_of(&self, number: u32) -> &[u8] {
-        let number = number as usize;
-        let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        &self.bytes[start as usize..self.ends[number] as usize]
-    }
-
-    fn into_array(self) -> StringArray {
-        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends).collect();
-        StringArray::new(OffsetBuffer::new(ScalarBuffer::from(offsets)), self.bytes.into(), None)
     }
 }
 

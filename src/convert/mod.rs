@@ -19,6 +19,7 @@ mod partitions;
 mod payload;
 mod records;
 mod report;
+mod texts;
 mod values;
 mod waiting;
 
