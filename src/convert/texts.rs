@@ -62,6 +62,8 @@ impl DistinctTexts {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::Array;
+
     use super::*;
 
     #[test]
