@@ -360,3 +360,41 @@ fn append_text(out: &mut String, text: &str, content: Content) {
         _ => out.push_str(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "report_period_start,report_period_end,interval_start,interval_end,node,node_labels\n";
+
+    fn parse(text: &str) -> Result<Parsed, ConvertError> {
+        let mut fields = Fields::default();
+        Records::new(HEADER).next_into(&mut fields);
+        let shape = Shape::of_header("nodes.csv", HEADER, &fields).unwrap();
+        let block = Block { bytes: text.as_bytes().to_vec(), first_line: 2 };
+        parse_block(&shape, "nodes.csv", block, &mut LabelCache::default())
+    }
+
+    fn rows(days: impl Iterator<Item = i32>) -> String {
+        days.map(|day| format!("2025-10-01,2025-11-01,{},,n,label_a:b:c\n", UsageDay(day))).collect()
+    }
+
+    #[test]
+    fn rows_are_sorted_into_days_and_keep_their_order_there() {
+        let parsed = parse(&rows([7, 8, 7, 9, 8].into_iter())).unwrap();
+        let days: Vec<(i32, usize)> = parsed.parts.iter().map(|(day, part)| (day.0, part.row_count)).collect();
+        assert_eq!(days, [(7, 2), (8, 2), (9, 1)]);
+        // A date that is not the interval's start may be missing, and is null then.
+        assert_eq!(parsed.parts[0].1.columns[3].null_count(), 2);
+        let expected = Counts { rows_read: 5, rows_written: 5, label_pairs_dropped: 5, ..Counts::default() };
+        assert_eq!(parsed.counts, expected);
+    }
+
+    #[test]
+    fn more_days_than_any_report_has_are_refused() {
+        let most = i32::try_from(MOST_DAYS).unwrap();
+        assert_eq!(parse(&rows(0..most)).unwrap().parts.len(), MOST_DAYS);
+        let error = parse(&rows(0..=most)).unwrap_err();
+        assert!(error.to_string().contains("line 402: the rows around it belong to more than 400 days"), "{error}");
+    }
+}
