@@ -11,6 +11,7 @@
 pub mod aggregate;
 pub mod cli;
 pub mod config;
+pub mod convert;
 pub mod decode;
 pub mod discover;
 pub mod enrich;
@@ -22,6 +23,7 @@ pub mod init_db;
 pub mod labels;
 pub mod ledger;
 pub mod merge;
+pub mod objects;
 pub mod plan;
 pub mod postgres;
 pub mod reference;

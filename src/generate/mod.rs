@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::error::ErrorKind;
+use crate::objects::{DEFAULT_ROWS_PER_FILE, Owner, Position};
 use crate::schema::source::{ReportType, SourceTable, Variant};
 use crate::time::UsageDay;
 use crate::units::Bytes;
@@ -32,8 +33,6 @@ use daily::DailyGroups;
 use parquet_bytes::ParquetBytes;
 use rows::{Stretch, Usage};
 
-/// The reference cuts reports into objects of this many rows.
-pub const DEFAULT_ROWS_PER_FILE: u32 = 200_000;
 /// Days that one call may make: ten years.
 const MOST_DAYS: u32 = 3_660;
 /// Pod rows that one call may make: beyond it the manifest would no longer be a small file.
@@ -109,7 +108,6 @@ impl GenerateOptions {
 
     fn check(&self) -> Result<(), GenerateError> {
         let refuse = |argument, rule: String| Err(GenerateError::Argument { argument, rule });
-        let org_segment = self.org_segment();
         if !(1..=MOST_ROWS).contains(&self.rows) {
             return refuse("rows", format!("must be between 1 and {MOST_ROWS}"));
         }
@@ -119,7 +117,7 @@ impl GenerateOptions {
         if self.start < UsageDay(0) || self.end().month().year > 9_999 {
             return refuse("start-date", "the days must lie between 1970-01-01 and 9999-12-31".to_owned());
         }
-        if org_segment.is_empty() || org_segment.contains(['/', '\\']) || org_segment.starts_with('.') {
+        if !self.owner().has_usable_segment() {
             return refuse("org-id", "must be a single folder name".to_owned());
         }
         if self.rows_per_file == 0 {
@@ -128,8 +126,8 @@ impl GenerateOptions {
         Ok(())
     }
 
-    fn org_segment(&self) -> &str {
-        self.org_id.strip_prefix("acct").unwrap_or(&self.org_id)
+    fn owner(&self) -> Owner<'_> {
+        Owner { org_id: &self.org_id, source: self.source }
     }
 }
 
@@ -368,24 +366,11 @@ fn write_object(
     Ok(GeneratedObject { key, table, day, row_count, size: Bytes(bytes.len() as u64), sha256 })
 }
 
-/// The key of section 1.1 and the file name of section 1.3 of the contract: one manifest per day, one payload per
-/// manifest, cut into objects of `rows_per_file` rows.
+/// One manifest per day, one payload per manifest, cut into objects of `rows_per_file` rows.
 fn object_key(options: &GenerateOptions, table: SourceTable, day: UsageDay, index: u64) -> String {
-    let month = day.month();
-    let manifest_id = 1 + day.0 - options.start.0;
-    let (root, suffix) = match table.variant {
-        Variant::Raw => ("data/parquet", ""),
-        Variant::Daily => ("data/parquet/daily", "_daily"),
-    };
-    format!(
-        "{root}/{org}/OCP/{report}/source={source}/year={year:04}/month={month:02}/\
-         {report}.{day}.{manifest_id}.0{suffix}_{index}.parquet",
-        org = options.org_segment(),
-        report = table.report,
-        source = options.source,
-        year = month.year,
-        month = month.month,
-    )
+    let manifest_id = (1 + day.0 - options.start.0).to_string();
+    let position = Position { report: table.report.folder(), day, manifest_id: &manifest_id, counter: 0, index };
+    options.owner().object_key(position, table.variant)
 }
 
 /// Writes under a temporary name and renames. Not synced to disk: synthetic data can be made again.

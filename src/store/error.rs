@@ -22,6 +22,8 @@ pub enum Operation {
     List,
     /// Reading a range of a listed object.
     Read,
+    /// Storing an object.
+    Write,
 }
 
 impl fmt::Display for Operation {
@@ -29,6 +31,7 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Operation::List => "listing",
             Operation::Read => "reading",
+            Operation::Write => "writing",
         })
     }
 }
@@ -246,7 +249,7 @@ impl Facts {
         }
         match (self.status, operation) {
             (Some(401 | 403), _) => Verdict::AccessDenied,
-            (Some(404), Operation::List) => Verdict::BucketMissing,
+            (Some(404), Operation::List | Operation::Write) => Verdict::BucketMissing,
             // 416: the object is shorter than it was when it was listed.
             (Some(404 | 412 | 416), Operation::Read) => Verdict::Changed,
             (Some(408 | 429), _) => Verdict::Unavailable,
@@ -304,11 +307,12 @@ mod tests {
 
     #[test]
     fn the_status_of_an_answer_decides() {
-        use Operation::{List, Read};
+        use Operation::{List, Read, Write};
         assert_eq!(kind(List, status("404 Not Found: ")), ErrorKind::BucketMissing);
         assert_eq!(kind(Read, status("404 Not Found: ")), ErrorKind::ObjectChanged);
         assert_eq!(kind(Read, status("404 Not Found: <Code>NoSuchBucket</Code>")), ErrorKind::BucketMissing);
         assert_eq!(kind(Read, status("416 Range Not Satisfiable: ")), ErrorKind::ObjectChanged);
+        assert_eq!(kind(Write, status("404 Not Found: ")), ErrorKind::BucketMissing);
         assert_eq!(kind(List, status("401 Unauthorized: ")), ErrorKind::AccessDenied);
         assert_eq!(kind(List, status("400 Bad Request: <Code>InvalidAccessKeyId</Code>")), ErrorKind::AccessDenied);
         assert_eq!(kind(List, status("400 Bad Request: <Code>AuthorizationHeaderMalformed</Code>")), ErrorKind::Config);

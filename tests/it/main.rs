@@ -28,6 +28,7 @@ mod usage;
 mod bad_database;
 mod bad_input;
 mod bad_storage;
+mod convert;
 mod corrupt_pages;
 mod overlap;
 mod postgres;
