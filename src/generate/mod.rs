@@ -8,6 +8,7 @@ mod daily;
 mod label_set;
 mod manifest;
 mod names;
+mod output;
 mod parquet_bytes;
 mod random;
 mod rows;
@@ -16,8 +17,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parquet::errors::ParquetError;
@@ -26,11 +26,14 @@ use uuid::Uuid;
 
 use crate::error::ErrorKind;
 use crate::schema::source::{ReportType, SourceTable, Variant};
+use crate::store::StoreError;
 use crate::time::UsageDay;
 use crate::units::Bytes;
 use daily::DailyGroups;
 use parquet_bytes::ParquetBytes;
 use rows::{Stretch, Usage};
+
+pub use output::Output;
 
 /// The reference cuts reports into objects of this many rows.
 pub const DEFAULT_ROWS_PER_FILE: u32 = 200_000;
@@ -61,7 +64,7 @@ pub struct GenerateOptions {
     pub seed: u64,
     /// How label columns are stored.
     pub labels: LabelStyle,
-    /// Whether every pod has a label text of its own, so that the dictionary page overflows.
+    /// Whether every second pod has a label text of its own, so that the dictionary page overflows.
     pub unique_labels: bool,
     /// Whether volumes are reported.
     pub storage: bool,
@@ -73,8 +76,8 @@ pub struct GenerateOptions {
     pub source: Uuid,
     /// Named in the manifest.
     pub cluster_id: String,
-    /// Folder that will hold `data/` and `manifest.json`.
-    pub out: PathBuf,
+    /// Where the objects and the manifest go.
+    pub out: Output,
     /// Most rows of an object.
     pub rows_per_file: u32,
     /// Files that are made at the same time.
@@ -82,7 +85,7 @@ pub struct GenerateOptions {
 }
 
 impl GenerateOptions {
-    /// One cluster of October 2025 with everything but the daily objects.
+    /// One cluster of October 2025 with everything but the daily objects, below a folder.
     pub fn new(rows: u64, days: u32, out: impl Into<PathBuf>) -> Self {
         Self {
             rows,
@@ -96,7 +99,7 @@ impl GenerateOptions {
             org_id: "org1234567".to_owned(),
             source: Uuid::from_u128(0x6721_57e0_0000_4000_8000_0000_0000_0001),
             cluster_id: "synthetic-cluster".to_owned(),
-            out: out.into(),
+            out: Output::Folder(out.into()),
             rows_per_file: DEFAULT_ROWS_PER_FILE,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -131,12 +134,41 @@ impl GenerateOptions {
     fn org_segment(&self) -> &str {
         self.org_id.strip_prefix("acct").unwrap_or(&self.org_id)
     }
+
+    /// Key of the manifest. A folder is one data set; a bucket may hold those of several clusters.
+    fn manifest_key(&self) -> String {
+        match self.out {
+            Output::Folder(_) => "manifest.json".to_owned(),
+            Output::Store { .. } => format!("{}manifest.json", self.manifest_prefix()),
+        }
+    }
+
+    fn manifest_prefix(&self) -> String {
+        format!("generated/{}/source={}/", self.org_segment(), self.source)
+    }
+
+    /// Prefixes in a bucket below which nothing may lie yet: what is there would be read with the new objects.
+    fn prefixes(&self) -> Vec<String> {
+        let tables = ReportType::ALL
+            .into_iter()
+            .flat_map(|report| [Variant::Raw, Variant::Daily].map(|variant| SourceTable { report, variant }));
+        tables.map(|table| self.table_prefix(table)).chain([self.manifest_prefix()]).collect()
+    }
+
+    /// The key prefix of section 1.1 of the contract, down to the source.
+    fn table_prefix(&self, table: SourceTable) -> String {
+        let root = match table.variant {
+            Variant::Raw => "data/parquet",
+            Variant::Daily => "data/parquet/daily",
+        };
+        format!("{root}/{}/OCP/{}/source={}/", self.org_segment(), table.report, self.source)
+    }
 }
 
 /// One object that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneratedObject {
-    /// Path below the output folder, with slashes.
+    /// Path below the output, with slashes.
     pub key: String,
     /// Report and copy.
     pub table: SourceTable,
@@ -159,8 +191,8 @@ pub struct GenerateReport {
     pub node_count: usize,
     /// Namespaces of the cluster.
     pub namespace_count: usize,
-    /// The manifest's path.
-    pub manifest: PathBuf,
+    /// Where the manifest lies.
+    pub manifest: String,
 }
 
 impl GenerateReport {
@@ -186,12 +218,17 @@ pub enum GenerateError {
         /// What holds for it.
         rule: String,
     },
-    /// The folder already holds data, which would mix with the new.
-    #[error("generate: `{}` already exists; name another folder with `--out` or remove it", path.display())]
+    /// The output already holds data, which would mix with the new.
+    #[error("generate: `{place}` already exists; remove it or choose another place with `--{argument}`")]
     OutputNotEmpty {
         /// What is in the way.
-        path: PathBuf,
+        place: String,
+        /// The argument that leads elsewhere.
+        argument: &'static str,
     },
+    /// The bucket does not take an object, or cannot be listed.
+    #[error(transparent)]
+    Storage(Box<StoreError>),
     /// A file or folder cannot be written.
     #[error("generate: cannot write `{}`", path.display())]
     FileUnwritable {
@@ -223,6 +260,7 @@ impl GenerateError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             GenerateError::Argument { .. } | GenerateError::OutputNotEmpty { .. } => ErrorKind::Usage,
+            GenerateError::Storage(error) => error.kind(),
             GenerateError::FileUnwritable { .. } => ErrorKind::FileUnwritable,
             GenerateError::Encode { .. } | GenerateError::EncodeManifest(_) | GenerateError::WorkerLost => {
                 ErrorKind::Bug
@@ -233,24 +271,26 @@ impl GenerateError {
 
 crate::impl_failure!(GenerateError);
 
-/// Writes the objects, each under a temporary name first, and then the manifest.
+/// Writes the objects, none of which is ever seen half-written, and then the manifest.
 ///
-/// Errors: `Argument` and `OutputNotEmpty` before anything is written; after `FileUnwritable` the folder holds whole
-/// objects but no manifest.
+/// Blocks; must not be called from a thread of the output's own runtime.
+/// Errors: `Argument` and `OutputNotEmpty` before anything is written; after `FileUnwritable` or `Storage` the output
+/// holds whole objects but no manifest.
 pub fn generate(options: &GenerateOptions) -> Result<GenerateReport, GenerateError> {
     options.check()?;
-    let manifest = options.out.join("manifest.json");
-    for path in [options.out.join("data"), manifest.clone()] {
-        if path.exists() {
-            return Err(GenerateError::OutputNotEmpty { path });
-        }
-    }
+    let manifest_key = options.manifest_key();
+    options.out.require_empty(&options.prefixes(), &manifest_key)?;
     let usage = Usage::new(options.seed, options.start, options.days, options.rows, options.unique_labels);
     let files = files(options, &usage);
     let objects = write_all(options, &usage, &files)?;
     let text = manifest::manifest_text(options, options.end(), &objects).map_err(GenerateError::EncodeManifest)?;
-    write_whole(&manifest, text.as_bytes())?;
-    Ok(GenerateReport { objects, node_count: usage.node_count(), namespace_count: usage.namespace_count(), manifest })
+    options.out.write(&manifest_key, text.into_bytes())?;
+    Ok(GenerateReport {
+        objects,
+        node_count: usage.node_count(),
+        namespace_count: usage.namespace_count(),
+        manifest: options.out.place(&manifest_key),
+    })
 }
 
 /// The rows of one raw file, and which file of its report and day it is.
@@ -363,9 +403,10 @@ fn write_object(
     day: UsageDay,
     (row_count, bytes): (u64, Vec<u8>),
 ) -> Result<GeneratedObject, GenerateError> {
-    write_whole(&options.out.join(&key), &bytes)?;
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(GeneratedObject { key, table, day, row_count, size: Bytes(bytes.len() as u64), sha256 })
+    let size = Bytes(bytes.len() as u64);
+    options.out.write(&key, bytes)?;
+    Ok(GeneratedObject { key, table, day, row_count, size, sha256 })
 }
 
 /// The key of section 1.1 and the file name of section 1.3 of the contract: one manifest per day, one payload per
@@ -373,31 +414,15 @@ fn write_object(
 fn object_key(options: &GenerateOptions, table: SourceTable, day: UsageDay, index: u64) -> String {
     let month = day.month();
     let manifest_id = 1 + day.0 - options.start.0;
-    let (root, suffix) = match table.variant {
-        Variant::Raw => ("data/parquet", ""),
-        Variant::Daily => ("data/parquet/daily", "_daily"),
+    let suffix = match table.variant {
+        Variant::Raw => "",
+        Variant::Daily => "_daily",
     };
     format!(
-        "{root}/{org}/OCP/{report}/source={source}/year={year:04}/month={month:02}/\
-         {report}.{day}.{manifest_id}.0{suffix}_{index}.parquet",
-        org = options.org_segment(),
+        "{prefix}year={year:04}/month={month:02}/{report}.{day}.{manifest_id}.0{suffix}_{index}.parquet",
+        prefix = options.table_prefix(table),
         report = table.report,
-        source = options.source,
         year = month.year,
         month = month.month,
     )
-}
-
-/// Writes under a temporary name and renames. Not synced to disk: synthetic data can be made again.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), GenerateError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = PathBuf::from(temporary);
-    let unwritable = |source| GenerateError::FileUnwritable { path: path.to_owned(), source };
-    fs::create_dir_all(path.parent().unwrap_or(path)).map_err(unwritable)?;
-    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).map_err(|source| {
-        // Best effort: the error that led here is the one to report.
-        let _ = fs::remove_file(&temporary);
-        unwritable(source)
-    })
 }

@@ -22,6 +22,8 @@ pub enum Operation {
     List,
     /// Reading a range of a listed object.
     Read,
+    /// Writing an object.
+    Write,
 }
 
 impl fmt::Display for Operation {
@@ -29,6 +31,7 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Operation::List => "listing",
             Operation::Read => "reading",
+            Operation::Write => "writing",
         })
     }
 }
@@ -246,7 +249,7 @@ impl Facts {
         }
         match (self.status, operation) {
             (Some(401 | 403), _) => Verdict::AccessDenied,
-            (Some(404), Operation::List) => Verdict::BucketMissing,
+            (Some(404), Operation::List | Operation::Write) => Verdict::BucketMissing,
             // 416: the object is shorter than it was when it was listed.
             (Some(404 | 412 | 416), Operation::Read) => Verdict::Changed,
             (Some(408 | 429), _) => Verdict::Unavailable,
@@ -254,7 +257,7 @@ impl Facts {
             (Some(_), _) => Verdict::Unavailable,
             (None, _) if self.redirect => Verdict::Refused,
             (None, Operation::Read) if self.io == Some(Io::NotFound) => Verdict::Changed,
-            (None, Operation::List) if self.io == Some(Io::NotFound) => Verdict::BucketMissing,
+            (None, Operation::List | Operation::Write) if self.io == Some(Io::NotFound) => Verdict::BucketMissing,
             (None, _) if self.io == Some(Io::PermissionDenied) => Verdict::AccessDenied,
             (None, _) => Verdict::Unavailable,
         }
@@ -304,10 +307,12 @@ mod tests {
 
     #[test]
     fn the_status_of_an_answer_decides() {
-        use Operation::{List, Read};
+        use Operation::{List, Read, Write};
         assert_eq!(kind(List, status("404 Not Found: ")), ErrorKind::BucketMissing);
         assert_eq!(kind(Read, status("404 Not Found: ")), ErrorKind::ObjectChanged);
         assert_eq!(kind(Read, status("404 Not Found: <Code>NoSuchBucket</Code>")), ErrorKind::BucketMissing);
+        assert_eq!(kind(Write, status("404 Not Found: ")), ErrorKind::BucketMissing);
+        assert_eq!(kind(Write, status("403 Forbidden: ")), ErrorKind::AccessDenied);
         assert_eq!(kind(Read, status("416 Range Not Satisfiable: ")), ErrorKind::ObjectChanged);
         assert_eq!(kind(List, status("401 Unauthorized: ")), ErrorKind::AccessDenied);
         assert_eq!(kind(List, status("400 Bad Request: <Code>InvalidAccessKeyId</Code>")), ErrorKind::AccessDenied);

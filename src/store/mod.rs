@@ -18,7 +18,7 @@ use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Storage;
@@ -195,6 +195,27 @@ impl Store {
             .buffered(self.inner.concurrent_requests)
             .try_collect()
             .await
+    }
+
+    /// Writes or replaces an object; readers see all of it or none.
+    pub async fn put(&self, key: &str, bytes: Buffer) -> Result<(), StoreError> {
+        let operation = Operation::Write;
+        let fail = |error| self.error(operation, key, error);
+        let path = Path::parse(self.full_key(key)).map_err(|error| fail(error.into()))?;
+        let payload = PutPayload::from_bytes(bytes);
+        let _permit = self.start_request().await;
+        match &self.inner.backend {
+            Backend::S3 { client, .. } => {
+                self.require_credentials(operation, key).await?;
+                client.put(&path, payload).await
+            }
+            Backend::Folder(folder) => {
+                self.inner.requests.fetch_add(1, Ordering::Relaxed);
+                folder.put(&path, payload).await
+            }
+        }
+        .map(|_| ())
+        .map_err(fail)
     }
 
     /// The name of a key in messages.

@@ -29,6 +29,7 @@ mod bad_database;
 mod bad_input;
 mod bad_storage;
 mod corrupt_pages;
+mod generate;
 mod overlap;
 mod postgres;
 mod rerun;
