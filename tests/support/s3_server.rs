@@ -326,6 +326,8 @@ async fn accept(listener: TcpListener, service: S3Service, state: Arc<State>) {
     // Dropped with this task, so no connection outlives the server.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
+        // Head and body are two writes: without this the second one waits for the client's delayed acknowledgement.
+        stream.set_nodelay(true).expect("a fresh connection takes the option");
         connections.spawn(serve(stream, service.clone(), Arc::clone(&state)));
     }
 }
