@@ -110,3 +110,15 @@ def environment_page(facts):
     lines = ["# Environment", "", "| what | value |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in facts]
     return "\n".join(lines) + "\n"
+
+
+def record(parent, name, write):
+    """Lets `write` fill a folder that gets its name only when it is complete; an existing one is never touched."""
+    names = [name, *(f"{name}-{number}" for number in range(2, 100))]
+    folder = next(parent / name for name in names if not (parent / name).exists())
+    partial = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write(partial)
+    partial.rename(folder)
+    return folder

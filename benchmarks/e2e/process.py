@@ -1,4 +1,4 @@
-"""Commands -> what they cost: seconds, CPU seconds, peak memory, output. Nothing here ignores an exit code."""
+"""Commands -> what they cost: seconds, CPU seconds, output. Nothing here ignores an exit code."""
 
 import json
 import os
@@ -19,7 +19,6 @@ class Measured:
 
     seconds: float
     cpu_seconds: float
-    peak_bytes: int
     exit_code: int
     stdout: str
     stderr: str
@@ -46,7 +45,8 @@ def measure(command, environment=None, folder=None):
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
     cpu_seconds = usage.ru_utime + usage.ru_stime
-    return Measured(seconds, cpu_seconds, usage.ru_maxrss * 1024, child.returncode, *texts)
+    # Not usage.ru_maxrss: it begins with what this process had resident when it forked.
+    return Measured(seconds, cpu_seconds, child.returncode, *texts)
 
 
 def require(command, environment=None, folder=None):

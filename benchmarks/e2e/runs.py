@@ -80,7 +80,7 @@ class Bench:
         if result.exit_code != 0:
             raise BenchmarkError(f"{variant.name}: the run ended with {result.exit_code}:\n{result.stderr.strip()}")
         facts = read_json(report)
-        days = [(day["day"], day["rows_in"], day["rows_out"]) for day in facts["days"]]
+        days = row_counts(facts)
         fingerprint = self.database.fingerprint(variant.schema) if variant.target == "postgres" else None
         self.check(variant, days, fingerprint)
         return {
@@ -159,6 +159,11 @@ def bench_scale(programs, database, data, options):
             "copy_rows": copies.row_count,
             "decode_floor": floor,
         }
+
+
+def row_counts(report):
+    """Rows in and out of each day of a run's report."""
+    return [(day["day"], day["rows_in"], day["rows_out"]) for day in report["days"]]
 
 
 def make_schemas(bench, stack):

@@ -10,7 +10,7 @@ from pathlib import Path
 import report
 from data import NISE, SCALES, obtain
 from database import Database
-from machine import REPOSITORY, build, environment, environment_page, machine_name
+from machine import REPOSITORY, build, environment, environment_page, machine_name, record
 from process import BenchmarkError, stop_on_signals
 from runs import bench_scale, cores
 
@@ -81,21 +81,12 @@ def run(options):
     if any(scale.maker == "nise" for scale in options.chosen):
         facts.append(("usage generator of the reference", NISE))
     facts.append(("load average at the end", " ".join(f"{load:.2f}" for load in os.getloadavg())))
-    return record(options.out, date, scales, facts)
 
+    def write(folder):
+        report.write(folder, scales, date)
+        (folder / "environment.md").write_text(environment_page(facts), encoding="utf-8")
 
-def record(parent, date, scales, facts):
-    """Writes the results into a folder of their own."""
-    name = f"{date}-{machine_name()}"
-    taken = [name, *(f"{name}-{number}" for number in range(2, 100))]
-    folder = next(parent / name for name in taken if not (parent / name).exists())
-    partial = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    report.write(partial, scales, date)
-    (partial / "environment.md").write_text(environment_page(facts), encoding="utf-8")
-    partial.rename(folder)
-    return folder
+    return record(options.out, f"{date}-{machine_name()}", write)
 
 
 if __name__ == "__main__":
