@@ -8,10 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::config::{self, Config, Resolved};
+use crate::convert::{ConvertOptions, ConvertTarget, convert};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, generate};
 use crate::init_db::{InitOptions, init_db as make_ready};
+use crate::objects::DEFAULT_ROWS_PER_FILE;
 use crate::run::{self, RunOptions, check};
+use crate::runtime::limits;
 use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
@@ -41,6 +44,8 @@ enum Command {
     Config(ShowConfigArguments),
     /// Make synthetic usage reports to try things with, in a folder or where a configuration expects them.
     Generate(GenerateArguments),
+    /// Convert the cluster operator's CSV reports into the Parquet objects that a run reads.
+    Convert(ConvertArguments),
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +152,47 @@ struct GenerateArguments {
     cluster_id: Option<String>,
 }
 
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).multiple(true))]
+struct ConvertArguments {
+    /// A folder of CSV files, one CSV file, or a payload (`.tar.gz` with its manifest.json).
+    #[arg(long = "in", value_name = "PATH")]
+    input: PathBuf,
+    /// Folder that will hold `data/`.
+    #[arg(long, value_name = "DIR", group = "where")]
+    out: Option<PathBuf>,
+    /// Takes organisation, source and cluster from a configuration, and its storage unless `--out` names a folder.
+    #[arg(long, value_name = "FILE", group = "where")]
+    config: Option<PathBuf>,
+    /// Overrides one key of the configuration; may be repeated.
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE", requires = "config")]
+    overrides: Vec<String>,
+    /// Organisation segment of the keys.
+    #[arg(long, required_unless_present = "config")]
+    org_id: Option<String>,
+    /// Source uuid.
+    #[arg(long, value_name = "UUID", required_unless_present = "config")]
+    source_uuid: Option<Uuid>,
+    /// Cluster id that the manifest must name.
+    #[arg(long)]
+    cluster_id: Option<String>,
+    /// Name of the delivery in the objects' names; without it the manifest's uuid, or 1.
+    #[arg(long, value_name = "ID")]
+    manifest_id: Option<String>,
+    /// Most rows of an object.
+    #[arg(long, default_value_t = DEFAULT_ROWS_PER_FILE)]
+    rows_per_file: u32,
+    /// Threads that compute; three quarters of the CPUs if absent.
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Replace what an earlier conversion of the same delivery wrote.
+    #[arg(long)]
+    replace: bool,
+    /// Write what was converted and what was dropped to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
 /// Runs a command; the exit code is that of docs/operations.md.
 pub fn execute(cli: Cli) -> u8 {
     let result = match cli.command {
@@ -156,6 +202,7 @@ pub fn execute(cli: Cli) -> u8 {
         Command::InitDb(arguments) => init_db_command(&arguments),
         Command::Config(arguments) => config_command(&arguments),
         Command::Generate(arguments) => generate_command(&arguments),
+        Command::Convert(arguments) => convert_command(&arguments),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("error: {}", failure.full_text());
@@ -289,6 +336,50 @@ fn generate_into(
         cluster_id: config.source.cluster_id.clone(),
         ..GenerateOptions::new(arguments.rows, days, "")
     })
+}
+
+fn convert_command(arguments: &ConvertArguments) -> Result<u8, Failure> {
+    let options = convert_options(arguments)?;
+    let report = until_stopped(convert(&options))?;
+    print(&report.text());
+    if let Some(path) = &arguments.report {
+        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        write_file(path, &text)?;
+    }
+    Ok(0)
+}
+
+/// What the command line says wins over the configuration.
+fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failure> {
+    let config = match &arguments.config {
+        None => None,
+        Some(path) => {
+            let config = config::load_resolved(path, &arguments.overrides)?.config;
+            logs::start(&config.logging);
+            Some(config)
+        }
+    };
+    let missing = |name: &str| Failure::new(ErrorKind::Usage, format!("convert needs `{name}` or `--config`"));
+    let of_config = config.as_ref();
+    let org_id = arguments.org_id.clone().or_else(|| of_config.map(|config| config.org_id.clone()));
+    let source = arguments.source_uuid.or_else(|| of_config.map(|config| config.source.uuid));
+    let folder = arguments.out.clone().map(ConvertTarget::Folder);
+    let target = folder.or_else(|| of_config.map(|config| ConvertTarget::Storage(Box::new(config.storage.clone()))));
+    let mut options = ConvertOptions::new(
+        &arguments.input,
+        target.ok_or_else(|| missing("--out"))?,
+        org_id.ok_or_else(|| missing("--org-id"))?,
+        source.ok_or_else(|| missing("--source-uuid"))?,
+    );
+    let cpus = limits::limits(Path::new(limits::CGROUP_ROOT)).cpus;
+    let configured_workers = of_config.and_then(|config| config.performance.max_workers);
+    options.workers = arguments.workers.or(configured_workers).unwrap_or_else(|| limits::default_workers(cpus));
+    options.cluster_id =
+        arguments.cluster_id.clone().or_else(|| of_config.map(|config| config.source.cluster_id.clone()));
+    options.manifest_id.clone_from(&arguments.manifest_id);
+    options.rows_per_file = arguments.rows_per_file;
+    options.replace = arguments.replace;
+    Ok(options)
 }
 
 /// Runs on a fresh runtime until the work ends or the process is told to stop. What is dropped then rolls back.

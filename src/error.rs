@@ -15,6 +15,12 @@ pub enum ErrorKind {
     ColumnMissing,
     /// A column has a type that cannot be coerced to the declared one.
     ColumnUnusable,
+    /// A CSV has the columns of no report, or there is none at all.
+    ReportUnknown,
+    /// A CSV, or the archive it came in, cannot be read to its end.
+    ReportUnreadable,
+    /// A delivery has no usable manifest, lacks files that it names, or is another cluster's.
+    PayloadUnusable,
     /// A label text is not a JSON object.
     LabelMalformed,
     /// A label is an object, but blank, nested or not storable where the chosen semantics need otherwise.
@@ -70,6 +76,9 @@ impl ErrorKind {
             K::ObjectUnreadable
             | K::ColumnMissing
             | K::ColumnUnusable
+            | K::ReportUnknown
+            | K::ReportUnreadable
+            | K::PayloadUnusable
             | K::LabelMalformed
             | K::LabelRefused
             | K::ValueUnusable
@@ -124,6 +133,11 @@ impl ErrorKind {
             K::ColumnMissing | K::ColumnUnusable => {
                 "export the report again with the documented columns (docs/rollups.md)"
             }
+            K::ReportUnknown => {
+                "name the operator's reports with `--in`: a folder of CSV files, one of them, or a payload; docs/convert.md lists the reports"
+            }
+            K::ReportUnreadable => "nothing was converted; mend the named file or fetch it again",
+            K::PayloadUnusable => "nothing was converted; fetch the whole payload again, with its manifest.json",
             K::LabelMalformed => {
                 "mend the label text at its source; under `semantics: balanced`, `labels.on_malformed: empty` takes it as {}"
             }

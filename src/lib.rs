@@ -10,6 +10,7 @@
 pub mod aggregate;
 pub mod cli;
 pub mod config;
+pub mod convert;
 pub mod decode;
 pub mod discover;
 pub mod enrich;
@@ -21,6 +22,7 @@ pub mod init_db;
 pub mod labels;
 pub mod ledger;
 pub mod merge;
+pub mod objects;
 pub mod plan;
 pub mod postgres;
 pub mod reference;

@@ -1,6 +1,6 @@
 //! Key and value pairs → a label set as the reference stores it: JSON text in the form of Python's default writer.
 
-use std::fmt::Write;
+use crate::objects::append_label;
 
 /// Labels of one object, in the order in which they were set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +14,7 @@ impl LabelSet {
     pub(super) fn new(pairs: Vec<(String, String)>) -> Self {
         let mut json = String::from("{");
         for (key, value) in &pairs {
-            append_pair(&mut json, key, value);
+            append_label(&mut json, key, value);
         }
         json.push('}');
         Self { pairs, json }
@@ -52,43 +52,10 @@ impl RowLabels<'_> {
         text.push_str(self.shared.json());
         if let Some((key, value)) = &self.own {
             text.pop();
-            append_pair(text, key, value);
+            append_label(text, key, value);
             text.push('}');
         }
     }
-}
-
-/// Appends one pair to an object that is still open, with the blanks of Python's default separators.
-fn append_pair(json: &mut String, key: &str, value: &str) {
-    if json.len() > 1 {
-        json.push_str(", ");
-    }
-    append_text(json, key);
-    json.push_str(": ");
-    append_text(json, value);
-}
-
-/// Appends a JSON string in ASCII: everything else as `\uXXXX`, beyond the basic plane as two of them.
-fn append_text(json: &mut String, text: &str) {
-    json.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '\u{8}' => json.push_str("\\b"),
-            '\u{c}' => json.push_str("\\f"),
-            ' '..='~' => json.push(character),
-            _ => {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    write!(json, "\\u{unit:04x}").expect("a string takes any text");
-                }
-            }
-        }
-    }
-    json.push('"');
 }
 
 #[cfg(test)]

@@ -25,9 +25,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::error::ErrorKind;
+use crate::objects::{DEFAULT_ROWS_PER_FILE, Owner, Position};
 use crate::schema::source::{ReportType, SourceTable, Variant};
 use crate::store::StoreError;
-use crate::time::UsageDay;
+use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
 use daily::DailyGroups;
 use parquet_bytes::ParquetBytes;
@@ -35,8 +36,6 @@ use rows::{Stretch, Usage};
 
 pub use output::Output;
 
-/// The reference cuts reports into objects of this many rows.
-pub const DEFAULT_ROWS_PER_FILE: u32 = 200_000;
 /// Days that one call may make: ten years.
 const MOST_DAYS: u32 = 3_660;
 /// Pod rows that one call may make: beyond it the manifest would no longer be a small file.
@@ -112,7 +111,6 @@ impl GenerateOptions {
 
     fn check(&self) -> Result<(), GenerateError> {
         let refuse = |argument, rule: String| Err(GenerateError::Argument { argument, rule });
-        let org_segment = self.org_segment();
         if !(1..=MOST_ROWS).contains(&self.rows) {
             return refuse("rows", format!("must be between 1 and {MOST_ROWS}"));
         }
@@ -122,7 +120,7 @@ impl GenerateOptions {
         if self.start < UsageDay(0) || self.end().month().year > 9_999 {
             return refuse("start-date", "the days must lie between 1970-01-01 and 9999-12-31".to_owned());
         }
-        if org_segment.is_empty() || org_segment.contains(['/', '\\']) || org_segment.starts_with('.') {
+        if !self.owner().has_usable_segment() {
             return refuse("org-id", "must be a single folder name".to_owned());
         }
         if self.rows_per_file == 0 {
@@ -131,8 +129,8 @@ impl GenerateOptions {
         Ok(())
     }
 
-    fn org_segment(&self) -> &str {
-        self.org_id.strip_prefix("acct").unwrap_or(&self.org_id)
+    fn owner(&self) -> Owner<'_> {
+        Owner { org_id: &self.org_id, source: self.source }
     }
 
     /// Key of the manifest. A folder is one data set; a bucket may hold those of several clusters.
@@ -144,24 +142,21 @@ impl GenerateOptions {
     }
 
     fn manifest_prefix(&self) -> String {
-        format!("generated/{}/source={}/", self.org_segment(), self.source)
+        let (organisation, source) = (self.owner().org_segment(), self.source);
+        format!("generated/{organisation}/source={source}/{}_{}/", self.start, self.end())
     }
 
     /// Prefixes in a bucket below which nothing may lie yet: what is there would be read with the new objects.
     fn prefixes(&self) -> Vec<String> {
-        let tables = ReportType::ALL
-            .into_iter()
-            .flat_map(|report| [Variant::Raw, Variant::Daily].map(|variant| SourceTable { report, variant }));
-        tables.map(|table| self.table_prefix(table)).chain([self.manifest_prefix()]).collect()
-    }
-
-    /// The key prefix of section 1.1 of the contract, down to the source.
-    fn table_prefix(&self, table: SourceTable) -> String {
-        let root = match table.variant {
-            Variant::Raw => "data/parquet",
-            Variant::Daily => "data/parquet/daily",
-        };
-        format!("{root}/{}/OCP/{}/source={}/", self.org_segment(), table.report, self.source)
+        let mut prefixes = vec![self.manifest_prefix()];
+        for window in Window::split_by_month(self.start, self.end()) {
+            for report in ReportType::ALL {
+                for variant in [Variant::Raw, Variant::Daily] {
+                    prefixes.push(self.owner().folder(report.folder(), variant, window.start));
+                }
+            }
+        }
+        prefixes
     }
 }
 
@@ -284,7 +279,7 @@ pub fn generate(options: &GenerateOptions) -> Result<GenerateReport, GenerateErr
     let files = files(options, &usage);
     let objects = write_all(options, &usage, &files)?;
     let text = manifest::manifest_text(options, options.end(), &objects).map_err(GenerateError::EncodeManifest)?;
-    options.out.write(&manifest_key, text.into_bytes())?;
+    options.out.write(&manifest_key, text.into_bytes(), &[])?;
     Ok(GenerateReport {
         objects,
         node_count: usage.node_count(),
@@ -405,24 +400,23 @@ fn write_object(
 ) -> Result<GeneratedObject, GenerateError> {
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let size = Bytes(bytes.len() as u64);
-    options.out.write(&key, bytes)?;
+    // What the reference notes with an object: which delivery it belongs to, and how much of the day that covers.
+    let metadata = [
+        ("manifestid", manifest_id(options, day)),
+        ("reportdatestart", day.to_string()),
+        ("reportnumhours", rows::HOURS_PER_DAY.to_string()),
+    ];
+    options.out.write(&key, bytes, &metadata)?;
     Ok(GeneratedObject { key, table, day, row_count, size, sha256 })
 }
 
-/// The key of section 1.1 and the file name of section 1.3 of the contract: one manifest per day, one payload per
-/// manifest, cut into objects of `rows_per_file` rows.
+fn manifest_id(options: &GenerateOptions, day: UsageDay) -> String {
+    (1 + day.0 - options.start.0).to_string()
+}
+
+/// One manifest per day, one payload per manifest, cut into objects of `rows_per_file` rows.
 fn object_key(options: &GenerateOptions, table: SourceTable, day: UsageDay, index: u64) -> String {
-    let month = day.month();
-    let manifest_id = 1 + day.0 - options.start.0;
-    let suffix = match table.variant {
-        Variant::Raw => "",
-        Variant::Daily => "_daily",
-    };
-    format!(
-        "{prefix}year={year:04}/month={month:02}/{report}.{day}.{manifest_id}.0{suffix}_{index}.parquet",
-        prefix = options.table_prefix(table),
-        report = table.report,
-        year = month.year,
-        month = month.month,
-    )
+    let manifest_id = manifest_id(options, day);
+    let position = Position { report: table.report.folder(), day, manifest_id: &manifest_id, counter: 0, index };
+    options.owner().object_key(position, table.variant)
 }

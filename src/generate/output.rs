@@ -45,11 +45,16 @@ impl Output {
         }
     }
 
-    /// Writes one object; an unfinished one is never seen under its key.
-    pub(super) fn write(&self, key: &str, bytes: Vec<u8>) -> Result<(), GenerateError> {
+    /// Writes one object; an unfinished one is never seen under its key. A folder keeps no metadata.
+    pub(super) fn write(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        metadata: &[(&'static str, String)],
+    ) -> Result<(), GenerateError> {
         match self {
             Output::Folder(folder) => write_whole(&folder.join(key), &bytes),
-            Output::Store { store, runtime } => Ok(runtime.block_on(store.put(key, bytes.into()))?),
+            Output::Store { store, runtime } => Ok(runtime.block_on(store.put(key, bytes.into(), metadata))?),
         }
     }
 

@@ -7,20 +7,16 @@ use arrow_array::builder::{MapBuilder, StringBuilder};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::LabelStyle;
 use super::rows::HOUR_MILLISECONDS;
 use super::tables::{Content, GeneratedColumn, Row};
+use crate::objects::writer_options;
 use crate::time::{BillingMonth, SECONDS_PER_DAY, UsageDay};
 
 /// Rows that are turned into arrays at a time: a few megabytes.
 const BATCH_ROWS: usize = 4_096;
-/// Bytes at which a dictionary is given up, and of a data page; pyarrow's default for both.
-const PAGE_BYTES: usize = 1 << 20;
 /// Named in every file; fixed, so that another version of the library does not change the bytes by its name alone.
 const CREATED_BY: &str = "gristmill generate";
 
@@ -47,19 +43,7 @@ impl<'c> ParquetBytes<'c> {
         let fields: Vec<Field> =
             columns.iter().map(|column| Field::new(column.name, data_type(column.content, style), true)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let properties = WriterProperties::builder()
-            .set_created_by(CREATED_BY.to_owned())
-            .set_compression(Compression::SNAPPY)
-            .set_dictionary_enabled(true)
-            .set_dictionary_page_size_limit(PAGE_BYTES)
-            .set_data_page_size_limit(PAGE_BYTES)
-            .set_data_page_row_count_limit(rows_per_file)
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true)
-            .set_max_row_group_row_count(Some(rows_per_file))
-            .build();
-        // Without the embedded Arrow schema a reader sees what the Parquet types say, as with any other writer.
-        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let options = writer_options(CREATED_BY, rows_per_file);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)?;
         Ok(Self {
             columns,

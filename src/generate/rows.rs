@@ -10,7 +10,7 @@ use crate::schema::source::ReportType;
 use crate::time::UsageDay;
 
 /// Hours of a day; usage is reported per hour in UTC.
-const HOURS_PER_DAY: u64 = 24;
+pub(super) const HOURS_PER_DAY: u64 = 24;
 /// Seconds of an hour as a factor of metrics.
 const HOUR_SECONDS: f64 = crate::units::SECONDS_PER_HOUR;
 /// Milliseconds of an hour.

@@ -22,7 +22,7 @@ pub enum Operation {
     List,
     /// Reading a range of a listed object.
     Read,
-    /// Writing an object.
+    /// Storing an object.
     Write,
 }
 
@@ -257,7 +257,7 @@ impl Facts {
             (Some(_), _) => Verdict::Unavailable,
             (None, _) if self.redirect => Verdict::Refused,
             (None, Operation::Read) if self.io == Some(Io::NotFound) => Verdict::Changed,
-            (None, Operation::List | Operation::Write) if self.io == Some(Io::NotFound) => Verdict::BucketMissing,
+            (None, Operation::List) if self.io == Some(Io::NotFound) => Verdict::BucketMissing,
             (None, _) if self.io == Some(Io::PermissionDenied) => Verdict::AccessDenied,
             (None, _) => Verdict::Unavailable,
         }
@@ -311,9 +311,8 @@ mod tests {
         assert_eq!(kind(List, status("404 Not Found: ")), ErrorKind::BucketMissing);
         assert_eq!(kind(Read, status("404 Not Found: ")), ErrorKind::ObjectChanged);
         assert_eq!(kind(Read, status("404 Not Found: <Code>NoSuchBucket</Code>")), ErrorKind::BucketMissing);
-        assert_eq!(kind(Write, status("404 Not Found: ")), ErrorKind::BucketMissing);
-        assert_eq!(kind(Write, status("403 Forbidden: ")), ErrorKind::AccessDenied);
         assert_eq!(kind(Read, status("416 Range Not Satisfiable: ")), ErrorKind::ObjectChanged);
+        assert_eq!(kind(Write, status("404 Not Found: ")), ErrorKind::BucketMissing);
         assert_eq!(kind(List, status("401 Unauthorized: ")), ErrorKind::AccessDenied);
         assert_eq!(kind(List, status("400 Bad Request: <Code>InvalidAccessKeyId</Code>")), ErrorKind::AccessDenied);
         assert_eq!(kind(List, status("400 Bad Request: <Code>AuthorizationHeaderMalformed</Code>")), ErrorKind::Config);

@@ -18,7 +18,7 @@ use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, PutOptions};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Storage;
@@ -197,25 +197,27 @@ impl Store {
             .await
     }
 
-    /// Writes or replaces an object; readers see all of it or none.
-    pub async fn put(&self, key: &str, bytes: Buffer) -> Result<(), StoreError> {
+    /// Stores an object as a whole, in place of one with its key. `metadata` is kept with it where the storage can do that
+    /// (S3 can, folders cannot).
+    pub async fn put(&self, key: &str, bytes: Buffer, metadata: &[(&'static str, String)]) -> Result<(), StoreError> {
         let operation = Operation::Write;
         let fail = |error| self.error(operation, key, error);
         let path = Path::parse(self.full_key(key)).map_err(|error| fail(error.into()))?;
-        let payload = PutPayload::from_bytes(bytes);
         let _permit = self.start_request().await;
-        match &self.inner.backend {
+        let result = match &self.inner.backend {
             Backend::S3 { client, .. } => {
                 self.require_credentials(operation, key).await?;
-                client.put(&path, payload).await
+                let attributes =
+                    metadata.iter().map(|(name, value)| (Attribute::Metadata((*name).into()), value.clone()));
+                let options = PutOptions { attributes: attributes.collect(), ..PutOptions::default() };
+                client.put_opts(&path, bytes.into(), options).await
             }
             Backend::Folder(folder) => {
                 self.inner.requests.fetch_add(1, Ordering::Relaxed);
-                folder.put(&path, payload).await
+                folder.put_opts(&path, bytes.into(), PutOptions::default()).await
             }
-        }
-        .map(|_| ())
-        .map_err(fail)
+        };
+        result.map(|_| ()).map_err(fail)
     }
 
     /// The name of a key in messages.

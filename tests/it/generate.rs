@@ -39,7 +39,10 @@ async fn what_is_generated_for_a_configuration_is_what_its_run_reads() {
     let settings = settings(&bucket, output.path());
     let generated = ["--rows", "7200", "--storage"];
     let ended = Invocation::with("generate", &settings).arguments(&generated).run().await;
-    ended.expect(0, &["12 objects", "generated/55/source=00000000-0000-4000-8000-00000000000a/manifest.json"]);
+    ended.expect(
+        0,
+        &["12 objects", "generated/55/source=00000000-0000-4000-8000-00000000000a/2025-03-10_2025-03-12/manifest.json"],
+    );
 
     let ended = Invocation::with("run", &settings).run().await;
     ended.expect(0, &["rows in"]);
@@ -101,7 +104,7 @@ async fn a_server_on_a_folder_lists_reads_and_keeps_objects() {
     std::fs::write(folder.path().join("data/a/one"), "0123456789").unwrap();
     let server = S3Server::start_on(folder.path()).await.unwrap();
     let store = gristmill::store::Store::new(&crate::bucket::in_process(&server)).unwrap();
-    store.put("data/a/two", "abc".into()).await.unwrap();
+    store.put("data/a/two", "abc".into(), &[]).await.unwrap();
     assert_eq!(std::fs::read_to_string(folder.path().join("data/a/two")).unwrap(), "abc");
     let entries = store.list("data/").await.unwrap();
     assert_eq!(entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["data/a/one", "data/a/two"]);

@@ -11,6 +11,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     // --- what: pure data
     ("schema", &[]),
     ("labels", &[]),
+    // keys and physical form of the objects that generate and convert write
+    ("objects", &["schema"]),
     // rules per semantics; ids of label sets in finished rows
     ("rollups", &["schema", "labels"]),
     // --- intent
@@ -39,8 +41,9 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     // the text of a decimal is the rounding stage's
     ("sink", &["enrich", "schema", "postgres", "ledger", "config", "runtime", "telemetry"]),
     // --- the other commands, each a small pipeline of its own
-    ("generate", &["schema", "store", "runtime"]),
-    ("convert", &["schema", "store", "runtime", "config"]),
+    ("generate", &["schema", "objects", "store", "runtime"]),
+    // sums whose digits do not depend on the order of the rows are the rollups'
+    ("convert", &["schema", "objects", "rollups", "store", "runtime", "config"]),
     // names of columns and the reference SQL; nothing of the native engine
     ("sql", &["schema", "rollups", "plan", "store", "config", "runtime"]),
     ("verify", &["sql", "schema", "rollups", "plan", "store", "config", "postgres", "reference", "ledger", "runtime"]),

@@ -1,0 +1,88 @@
+//! A payload (`.tar.gz`) → its files one after the other, as streams; what it unpacks to is bounded.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flate2::read::MultiGzDecoder;
+use tar::Archive;
+
+use super::error::ConvertError;
+use super::input::{buffered, name_of};
+
+/// First bytes of gzip.
+const GZIP_MARK: [u8; 2] = [0x1f, 0x8b];
+/// How much larger than the payload its content may be. Reports shrink to a tenth or a fiftieth.
+const MOST_EXPANSION: u64 = 500;
+/// What any payload may unpack to, however small it is.
+const ALWAYS_ALLOWED_BYTES: u64 = 64 << 20;
+/// Entries of an archive, folders and others included.
+const MOST_ENTRIES: usize = 100_000;
+
+/// Whether a file is compressed; decided by its first bytes, not its name.
+pub(super) fn is_gzip(path: &Path) -> io::Result<bool> {
+    let mut start = Vec::with_capacity(GZIP_MARK.len());
+    File::open(path)?.take(GZIP_MARK.len() as u64).read_to_end(&mut start)?;
+    Ok(start == GZIP_MARK)
+}
+
+/// Calls `visit` with name, size and content of each file until it answers that it wants no more.
+pub(super) fn for_each_file(
+    path: &Path,
+    mut visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<bool, ConvertError>,
+) -> Result<(), ConvertError> {
+    let is_bomb = Arc::new(AtomicBool::new(false));
+    let explain = |error| match error {
+        ConvertError::InputUnreadable { .. } if is_bomb.load(Ordering::Relaxed) => {
+            ConvertError::Bomb { path: path.to_owned(), factor: MOST_EXPANSION }
+        }
+        other => other,
+    };
+    let unreadable = |source| explain(ConvertError::InputUnreadable { path: path.to_owned(), source });
+    let file = buffered(path).map_err(unreadable)?;
+    let packed = file.get_ref().metadata().map_err(unreadable)?.len();
+    let left = ALWAYS_ALLOWED_BYTES.max(packed.saturating_mul(MOST_EXPANSION));
+    let bounded = Bounded { reader: MultiGzDecoder::new(file), left, is_bomb: Arc::clone(&is_bomb) };
+    let mut archive = Archive::new(bounded);
+    // Raw: extended headers stay entries of their own instead of being read into memory at whatever size they claim.
+    let entries = archive.entries().map_err(unreadable)?.raw(true);
+    for (index, entry) in entries.enumerate() {
+        let mut entry = entry.map_err(unreadable)?;
+        if index >= MOST_ENTRIES {
+            return Err(ConvertError::TooManyFiles { place: format!("`{}`", path.display()), most: MOST_ENTRIES });
+        }
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let (name, size) = (name_of(&entry.path_bytes()), entry.size());
+        if !visit(&name, size, &mut entry).map_err(explain)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Stops a stream that grows beyond belief.
+struct Bounded<R> {
+    reader: R,
+    left: u64,
+    is_bomb: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        match self.left.checked_sub(read as u64) {
+            Some(left) => {
+                self.left = left;
+                Ok(read)
+            }
+            None => {
+                self.is_bomb.store(true, Ordering::Relaxed);
+                Err(io::Error::other("the content is too large"))
+            }
+        }
+    }
+}
