@@ -83,8 +83,8 @@ def stage_table(variants):
 
 def floor_table(scale):
     """What cannot be undercut, and how far the runs are from it."""
-    floor = statistics.median(scale["decode_floor"]["floor_seconds"])
-    rows = [["decode floor, same threads", spread(scale["decode_floor"]["floor_seconds"]), "–"]]
+    floor = statistics.median(scale["decode_floor_seconds"])
+    rows = [["decode floor, same threads", spread(scale["decode_floor_seconds"]), "–"]]
     for name, seconds in scale["copy_seconds"].items():
         rows.append([f"PostgreSQL alone: `\\copy` of {scale['copy_rows']:,} rows {name}", spread(seconds), "–"])
     copy = statistics.median(scale["copy_seconds"]["with indexes"])

@@ -4,7 +4,7 @@
 //! "secret_key": …}` and answers until its standard input ends. The files of the folder are its objects, uploads become
 //! files there. Each request waits for the latency. Its last line is `counters {…}`: requests and bytes of bodies sent.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 #[path = "../../tests/support/s3_server.rs"]
 mod s3_server;

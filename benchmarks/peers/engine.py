@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb_tuned
 import rollup_sql
 from rollup_sql import KEYS, SUMS, Dialect
 
@@ -39,11 +40,13 @@ def duckdb_dialect(data):
     )
 
 
-def duckdb_tuned(data, part, threads):
-    """Statements of `rollup_sql` one after the other."""
+def duckdb_by_hand(data, part, threads):
+    """The Pod part of `duckdb_tuned.py`; all of the rollup as in `rollup_sql.py`."""
     connection = duckdb_connection(threads)
+    dialect = duckdb_dialect(data)
+    statements = duckdb_tuned.statements(dialect) if part == "pods" else rollup_sql.statements(dialect, part)
     return (
-        [(name, lambda sql=sql: connection.execute(sql)) for name, sql in rollup_sql.statements(duckdb_dialect(data), part)],
+        [(name, lambda sql=sql: connection.execute(sql)) for name, sql in statements],
         lambda table, columns, file: connection.execute(f"copy (select {columns} from {table}) to '{file}' (format parquet)"),
     )
 
@@ -139,7 +142,7 @@ def require_pods(name, part):
 
 
 ENGINES = {
-    "duckdb-tuned": duckdb_tuned,
+    "duckdb-tuned": duckdb_by_hand,
     "duckdb-straight": duckdb_straight,
     "duckdb-bare": duckdb_bare,
     "chdb": chdb,

@@ -62,7 +62,7 @@ class PostgresPeer:
         seconds = self.database.script(settings + "\n" + ";\n".join(sql for _, sql in statements) + ";").seconds
         for table, columns in rollup_sql.results(self.part).items():
             self.export(table, columns, Path(out))
-        return {"seconds": seconds, "step_seconds": {}, "peak_memory_bytes": None}
+        return {"seconds": seconds}
 
     def export(self, table, columns, out):
         """A result table as Parquet."""

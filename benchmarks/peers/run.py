@@ -23,6 +23,8 @@ PEERS = {
     "pods": ["duckdb-bare", "duckdb-tuned", "duckdb-straight", "chdb", "polars", "datafusion", "postgres"],
     "all": ["duckdb-tuned", "chdb", "datafusion", "postgres"],
 }
+# Timed in the same rounds, but no rollups: nothing to compare.
+REFERENCES = ("duckdb-bare", "decode floor")
 # Which data each comparison runs on: part of the rollup, arguments of `gristmill generate`.
 SHAPES = {
     "pods, labels in dictionary pages": ("pods", []),
@@ -123,14 +125,13 @@ def compare_shape(options, programs, database, name, part, arguments):
 
             print(f"{name}: loading PostgreSQL", file=sys.stderr)
             run_peer["postgres"] = PostgresPeer(database, data.folder, part, options.threads, scratch).run
+        run_peer["decode floor"] = lambda _: {"seconds": decode_floor(programs, data, 1)["floor_seconds"][0]}
         counted = rounds(options, name, ours, run_peer, expected, Path(scratch))
-        floor = decode_floor(programs, data, options.runs)
     return {
         "part": part,
         "pod_rows": data.pod_rows,
         "made_by": data.made_by,
         "rows_out": expected.row_counts(),
-        "decode_floor_seconds": floor["floor_seconds"],
         "engines": counted,
     }
 
@@ -156,7 +157,7 @@ class Gristmill:
         result, facts = self.process({"kind": "none"})
         if row_counts(facts) != self.days:
             raise BenchmarkError("gristmill: the days' row counts differ from those of the run that wrote files")
-        return {"seconds": result.seconds, "step_seconds": {}, "peak_memory_bytes": facts["peak_memory_bytes"]}
+        return {"seconds": result.seconds, "peak_memory_bytes": facts["peak_memory_bytes"]}
 
     def process(self, target):
         """A whole process and its report."""
@@ -187,7 +188,7 @@ def rounds(options, name, ours, run_peer, expected, scratch):
                 continue
             with tempfile.TemporaryDirectory(prefix="out-", dir=scratch) as out:
                 mine, theirs = ours.run(out), run_once(out)
-                if peer != "duckdb-bare":
+                if peer not in REFERENCES:
                     expected.require_same(peer, out)
             if theirs["seconds"] > options.slow_seconds:
                 slow.add(peer)
@@ -221,12 +222,11 @@ def shape_text(shape):
 def shape_table(shape):
     """Times and ratios."""
     seconds = {engine: [run["seconds"] for run in runs] for engine, runs in shape["engines"].items()}
-    seconds["decode floor"] = shape["decode_floor_seconds"]
     ours = statistics.median(seconds["gristmill"])
     lines = ["| engine | runs | s | its time / gristmill | gristmill / its time | peak MiB |", "|---|---|---|---|---|---|"]
     for engine, values in sorted(seconds.items(), key=lambda item: statistics.median(item[1])):
         middle = statistics.median(values)
-        peaks = [run["peak_memory_bytes"] for run in shape["engines"].get(engine, []) if run["peak_memory_bytes"]]
+        peaks = [run["peak_memory_bytes"] for run in shape["engines"][engine] if run.get("peak_memory_bytes")]
         peak = f"{statistics.median(peaks) / 1_048_576:.0f}" if peaks else "–"
         spread = f"{middle:.3f} ({min(values):.3f}–{max(values):.3f})"
         lines.append(f"| {engine} | {len(values)} | {spread} | {middle / ours:.2f} | {ours / middle:.2f} | {peak} |")
