@@ -9,6 +9,10 @@ import time
 from dataclasses import dataclass
 
 
+# What a program says about its failure matters here, not where in its code that was.
+ENVIRONMENT = {**os.environ, "RUST_BACKTRACE": "0"}
+
+
 class BenchmarkError(Exception):
     """The benchmark stops: its text says what failed, where, and what to do."""
 
@@ -29,7 +33,7 @@ def measure(command, environment=None, folder=None):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         child = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=folder
+            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment or ENVIRONMENT, cwd=folder
         )
         try:
             _, status, usage = os.wait4(child.pid, 0)

@@ -95,7 +95,8 @@ fn pieces(folder: &Path, scans: &[Scan]) -> Vec<Piece> {
     for (scan, declaration) in scans.iter().enumerate() {
         assert_eq!(declaration.table.variant, Variant::Raw);
         let report = format!("/{}/", declaration.table.report.folder());
-        for path in files(folder).into_iter().filter(|path| path.to_string_lossy().contains(&report)) {
+        let is_raw = |path: &str| path.contains(&report) && !path.contains("/parquet/daily/");
+        for path in files(folder).into_iter().filter(|path| is_raw(&path.to_string_lossy())) {
             let file = File::open(&path).unwrap();
             let metadata = Arc::new(ParquetMetaDataReader::new().parse_and_finish(&file).unwrap());
             for row_group in 0..metadata.num_row_groups() {
