@@ -52,6 +52,7 @@ class DataSet:
 
     folder: Path
     pod_rows: int
+    rows: int
     start: str
     end: str
     made_by: str
@@ -106,18 +107,23 @@ def generate(scale, gristmill, folder, arguments):
     """Data of `gristmill generate`; the manifest counts the rows."""
     command = [gristmill, "generate", "--rows", scale.rows, "--days", scale.days, "--start-date", START, "--out", folder]
     require(command + cluster_arguments() + arguments)
-    manifest = read_json(folder / "manifest.json")
-    pods = [entry for entry in manifest["objects"] if entry["report"] == "pod_usage" and entry["variant"] == "raw"]
-    pod_rows = sum(entry["row_count"] for entry in pods)
-    if pod_rows != scale.rows:
-        raise BenchmarkError(f"generate made {pod_rows} pod rows instead of {scale.rows}")
+    objects = read_json(folder / "manifest.json")["objects"]
     arguments_text = " ".join(["--rows", str(scale.rows), "--days", str(scale.days), *arguments])
-    return facts_of(scale, pod_rows, f"gristmill generate {arguments_text}")
+    return facts_of(scale, objects, scale.rows, f"gristmill generate {arguments_text}")
 
 
-def facts_of(scale, pod_rows, made_by):
-    """What `data-set.json` holds."""
-    return {"pod_rows": pod_rows, "start": str(START), "end": str(last_day(scale)), "made_by": made_by}
+def facts_of(scale, objects, pod_rows, made_by):
+    """What `data-set.json` holds; the rows are counted from the list of objects."""
+    counts = {report: 0 for report in ("pod_usage", "storage_usage", "node_labels", "namespace_labels")}
+    for entry in objects:
+        # data/parquet/{organisation}/OCP/{report}/…, or data/parquet/daily/… for the daily copies.
+        parts = entry["key"].split("/")
+        if parts[2] != "daily" and parts[4] in counts:
+            counts[parts[4]] += entry["row_count"]
+    if counts["pod_usage"] != pod_rows:
+        raise BenchmarkError(f"{made_by}: {counts['pod_usage']} pod rows instead of {pod_rows}")
+    facts = {"pod_rows": pod_rows, "rows": sum(counts.values()), "made_by": made_by}
+    return {**facts, "start": str(START), "end": str(last_day(scale))}
 
 
 def convert_nise(scale, gristmill, folder, _arguments):
@@ -134,9 +140,10 @@ def convert_nise(scale, gristmill, folder, _arguments):
     pod_rows = sum(count_rows(path) for path in csv.glob("*ocp_pod_usage*.csv"))
     if abs(pod_rows - scale.rows) > scale.rows // 20:
         raise BenchmarkError(f"nise made {pod_rows} pod rows, {scale.rows} were asked for; look into {csv}")
-    require([gristmill, "convert", "--in", csv, "--out", folder, *cluster_arguments()])
+    report = folder / "convert.json"
+    require([gristmill, "convert", "--in", csv, "--out", folder, "--report", report, *cluster_arguments()])
     shutil.rmtree(csv)
-    facts = facts_of(scale, pod_rows, f"{NISE}, gristmill convert")
+    facts = facts_of(scale, read_json(report)["objects"], pod_rows, f"{NISE}, gristmill convert")
     # The decode floor reads from the manifest whose data it is.
     names = {"org_id": ORG_ID, "source_uuid": SOURCE, "cluster_id": CLUSTER}
     write_json(folder / "manifest.json", {**names, "start_date": facts["start"], "end_date": facts["end"]})

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -33,7 +34,12 @@ def measure(command, environment=None, folder=None):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         child = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment or ENVIRONMENT, cwd=folder
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=environment or ENVIRONMENT,
+            cwd=folder,
         )
         try:
             _, status, usage = os.wait4(child.pid, 0)
@@ -112,6 +118,21 @@ def stop_on_signals():
 
     signal.signal(signal.SIGTERM, unwind)
     signal.signal(signal.SIGHUP, unwind)
+
+
+def conclude(work):
+    """Does the work of a benchmark, which returns the folder of its results; says how it ended; returns the exit code."""
+    stop_on_signals()
+    try:
+        folder = work()
+    except BenchmarkError as error:
+        print(f"benchmark stopped, nothing was recorded: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("benchmark interrupted, nothing was recorded", file=sys.stderr)
+        return 130
+    print(f"results: {folder}")
+    return 0
 
 
 def read_json(path):

@@ -119,7 +119,8 @@ def speed_up_table(variants):
 
 def is_plain_local(variant, target):
     """Whether variants differ in nothing but the workers."""
-    return variant["name"] == f"local, {target}" or variant["name"].startswith(f"local, {target}, ") and "worker" in variant["name"]
+    name, plain = variant["name"], f"local, {target}"
+    return name == plain or (name.startswith(f"{plain}, ") and "worker" in name)
 
 
 def draw(scales):

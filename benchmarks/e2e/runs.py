@@ -81,6 +81,8 @@ class Bench:
             raise BenchmarkError(f"{variant.name}: the run ended with {result.exit_code}:\n{result.stderr.strip()}")
         facts = read_json(report)
         days = row_counts(facts)
+        if facts["rows_in"] != self.data.rows:
+            raise BenchmarkError(f"{variant.name}: {facts['rows_in']} rows were read, the data has {self.data.rows}")
         fingerprint = self.database.fingerprint(variant.schema) if variant.target == "postgres" else None
         self.check(variant, days, fingerprint)
         return {

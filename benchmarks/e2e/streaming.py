@@ -11,24 +11,14 @@ import report
 from data import NISE, SCALES, obtain
 from database import Database
 from machine import REPOSITORY, build, environment, environment_page, machine_name, record
-from process import BenchmarkError, stop_on_signals
+from process import BenchmarkError, conclude
 from runs import bench_scale, cores
 
 
 def main():
     """Runs the benchmark; exit code 0 only if every row was verified."""
     options = parse()
-    stop_on_signals()
-    try:
-        folder = run(options)
-    except BenchmarkError as error:
-        print(f"benchmark stopped, nothing was recorded: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("benchmark interrupted, nothing was recorded", file=sys.stderr)
-        return 130
-    print(f"results: {folder}")
-    return 0
+    return conclude(lambda: run(options))
 
 
 def parse():

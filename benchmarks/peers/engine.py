@@ -103,7 +103,9 @@ def datafusion(data, part, threads):
     """It has no JSON functions, so the enabled keys are cut out with a regular expression, once per distinct text."""
     from datafusion import SessionConfig, SessionContext
 
-    config = SessionConfig().with_target_partitions(threads).set("datafusion.execution.listing_table_ignore_subdirectory", "false")
+    config = SessionConfig().with_target_partitions(threads)
+    # The month's folder lies three levels below the report's.
+    config = config.set("datafusion.execution.listing_table_ignore_subdirectory", "false")
     context = SessionContext(config)
     for report in ("pod_usage", "node_labels", "namespace_labels") + (("storage_usage",) if part == "all" else ()):
         context.register_parquet(report, report_folder(data, report) + "/")

@@ -25,7 +25,9 @@ def pod_rows(folder):
     )
     nodes = hours.group_by("usage_start", "node").agg(pl.col("cpu", "memory").sum().name.prefix("node_"))
     usage, nodes = pl.collect_all([usage, nodes], engine="streaming")
-    cluster = nodes.group_by("usage_start").agg(pl.col("node_cpu").sum().alias("cluster_cpu"), pl.col("node_memory").sum().alias("cluster_memory"))
+    cluster = nodes.group_by("usage_start").agg(
+        pl.col("node_cpu").sum().alias("cluster_cpu"), pl.col("node_memory").sum().alias("cluster_memory")
+    )
     texts = usage.lazy().select(pl.col("pod_labels").unique()).with_columns(parsed("pod_labels", "pod_"))
     joined = (
         usage.lazy()

@@ -30,7 +30,7 @@ class PostgresPeer:
         self.database.sql("drop schema if exists peers cascade; create schema peers")
         reports = ["pod_usage", "node_labels", "namespace_labels"] + (["storage_usage"] if self.part == "all" else [])
         rows = self.scratch / "rows.csv"
-        needed = shutil.disk_usage(self.scratch).free
+        free_bytes = shutil.disk_usage(self.scratch).free
         for report in reports:
             relation = f"read_parquet('{engine.report_folder(data, report)}/**/*.parquet', hive_partitioning = false)"
             described = duckdb.execute(f"describe select * from {relation}").fetchall()
@@ -38,7 +38,8 @@ class PostgresPeer:
             try:
                 duckdb.execute(f"copy (select * from {relation}) to '{rows}' (format csv, header false, nullstr '\\N')")
             except duckdb.IOException as error:
-                raise BenchmarkError(f"{report} as CSV does not fit into {self.scratch} ({needed} bytes free): {error}") from error
+                place = f"{self.scratch} ({free_bytes} bytes free; TMPDIR names another place)"
+                raise BenchmarkError(f"{report} cannot be written as CSV to {place}: {error}") from error
             self.database.script(
                 f"create unlogged table peers.{report} ({columns});\n"
                 f"\\copy peers.{report} from '{rows}' (format csv, null '\\N')\nanalyze peers.{report};"
@@ -58,8 +59,9 @@ class PostgresPeer:
         drops = ", ".join(f"peers.{name}" for name, _ in statements)
         self.database.sql(f"drop table if exists {drops}")
         # The leader works too: so many workers beside it.
-        settings = f"set search_path = peers; set work_mem = '{WORK_MEMORY}'; set max_parallel_workers_per_gather = {self.threads - 1};"
-        seconds = self.database.script(settings + "\n" + ";\n".join(sql for _, sql in statements) + ";").seconds
+        settings = {"search_path": "peers", "work_mem": f"'{WORK_MEMORY}'", "max_parallel_workers_per_gather": self.threads - 1}
+        lines = [f"set {name} = {value}" for name, value in settings.items()] + [sql for _, sql in statements]
+        seconds = self.database.script(";\n".join(lines) + ";").seconds
         for table, columns in rollup_sql.results(self.part).items():
             self.export(table, columns, Path(out))
         return {"seconds": seconds}

@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import machine  # noqa: E402
 from data import SCALES, Scale, obtain, virtual_environment  # noqa: E402
-from process import BenchmarkError, read_json, require, stop_on_signals, write_json  # noqa: E402
+from process import BenchmarkError, conclude, read_json, require, write_json  # noqa: E402
 from runs import decode_floor, row_counts  # noqa: E402
 
 REQUIREMENTS = HERE / "requirements.txt"
@@ -36,21 +36,15 @@ SHAPES = {
 def main():
     """Runs all comparisons; exit code 0 only if every peer's rows equal ours."""
     options = parse()
-    stop_on_signals()
-    try:
+
+    def work():
         packages = REQUIREMENTS.read_text(encoding="utf-8").split()
         python = virtual_environment("peers", packages) / "bin" / "python"
         if Path(sys.prefix) != python.parents[1]:
             os.execv(python, [str(python), "-B", __file__, *sys.argv[1:]])
-        folder = run(options, packages)
-    except BenchmarkError as error:
-        print(f"benchmark stopped, nothing was recorded: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("benchmark interrupted, nothing was recorded", file=sys.stderr)
-        return 130
-    print(f"results: {folder}")
-    return 0
+        return run(options, packages)
+
+    return conclude(work)
 
 
 def parse():
