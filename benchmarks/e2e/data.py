@@ -162,12 +162,14 @@ def nise_cluster(scale):
     nodes = []
     for first in range(0, pod_count, 50):
         namespaces = {}
+        number = first // 50
         for slot in range(first, min(first + 50, pod_count)):
-            namespace = namespaces.setdefault(f"project-{slot % 7}", {"labels": "label_product:shop", "pods": [], "volumes": []})
+            # A namespace of two nodes would only keep the pods of the last one.
+            name = f"project-{number}-{slot % 7}"
+            namespace = namespaces.setdefault(name, {"labels": "label_product:shop", "pods": [], "volumes": []})
             namespace["pods"].append(nise_pod(slot))
             if slot % 10 == 3:
                 namespace["volumes"].append(nise_volume(slot))
-        number = first // 50
         node = {"node": None, "node_name": f"node-{number}", "cpu_cores": 64, "memory_gig": 256, "namespaces": namespaces}
         nodes.append({**node, "resource_id": f"5500{number}", "labels": "label_cost_center:cc-100|label_tier:node"})
     # nise stops before its end date.
