@@ -10,13 +10,14 @@ use uuid::Uuid;
 use crate::config::{self, Config, Resolved};
 use crate::convert::{ConvertOptions, ConvertTarget, convert};
 use crate::error::{ErrorKind, Failure};
-use crate::generate::{GenerateOptions, LabelStyle, generate};
+use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, generate};
 use crate::init_db::{InitOptions, init_db as make_ready};
+use crate::objects::DEFAULT_ROWS_PER_FILE;
 use crate::rollups::reference_sql;
 use crate::rollups::semantics::Semantics;
-use crate::objects::DEFAULT_ROWS_PER_FILE;
 use crate::run::{self, RunOptions, check};
 use crate::runtime::limits;
+use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
 use crate::time::{UsageDay, Window};
@@ -43,7 +44,7 @@ enum Command {
     InitDb(ConfigArguments),
     /// Print the effective configuration with secrets redacted, or its JSON schema.
     Config(ShowConfigArguments),
-    /// Make synthetic usage reports to try things with.
+    /// Make synthetic usage reports to try things with, in a folder or where a configuration expects them.
     Generate(GenerateArguments),
     /// Print the rollup as SQL, commented: what the second engine runs to compare.
     Explain(ExplainArguments),
@@ -130,24 +131,31 @@ enum Labels {
 #[derive(Debug, Args)]
 struct GenerateArguments {
     /// Folder that will hold `data/` and `manifest.json`; must not hold them yet.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
+    out: Option<PathBuf>,
+    /// Write into the `storage` of this configuration instead. Its organisation, source and period are what `--org-id`,
+    /// `--source-uuid`, `--cluster-id`, `--start-date` and `--days` default to, so that `run` finds the rows.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Overrides one key of the configuration; may be repeated.
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE", requires = "config")]
+    overrides: Vec<String>,
     /// Hourly pod rows in all.
     #[arg(long, default_value_t = 100_000)]
     rows: u64,
-    /// Days over which they are spread.
-    #[arg(long, default_value_t = 30)]
-    days: u32,
-    /// First day.
-    #[arg(long, default_value = "2025-10-01", value_name = "YYYY-MM-DD")]
-    start_date: NaiveDate,
+    /// Days over which they are spread [default: 30, or those of the configuration].
+    #[arg(long)]
+    days: Option<u32>,
+    /// First day [default: 2025-10-01, or that of the configuration].
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    start_date: Option<NaiveDate>,
     /// Other seeds give other clusters; the same arguments give the same bytes.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How label columns are stored.
     #[arg(long, value_enum, default_value = "json")]
     labels: Labels,
-    /// Give every pod a label text of its own, so that dictionary pages overflow.
+    /// Give every second pod a label text of its own, so that dictionary pages overflow.
     #[arg(long)]
     unique_labels: bool,
     /// Also volumes.
@@ -308,8 +316,15 @@ fn explain_command(arguments: &ExplainArguments) -> Result<u8, Failure> {
 }
 
 fn generate_command(arguments: &GenerateArguments) -> Result<u8, Failure> {
-    let mut options = GenerateOptions::new(arguments.rows, arguments.days, &arguments.out);
-    options.start = UsageDay::from_date(arguments.start_date);
+    let runtime = new_runtime()?;
+    let mut options = match &arguments.config {
+        Some(file) => generate_into(&config::load(file, &arguments.overrides)?, arguments, &runtime)?,
+        None => {
+            let folder = arguments.out.as_deref().expect("the parser asks for one of --out and --config");
+            GenerateOptions::new(arguments.rows, arguments.days.unwrap_or(30), folder)
+        }
+    };
+    options.start = arguments.start_date.map_or(options.start, UsageDay::from_date);
     options.seed = arguments.seed;
     options.labels = match arguments.labels {
         Labels::Json => LabelStyle::Json,
@@ -323,13 +338,38 @@ fn generate_command(arguments: &GenerateArguments) -> Result<u8, Failure> {
     options.cluster_id = arguments.cluster_id.clone().unwrap_or(options.cluster_id);
     let report = generate(&options)?;
     print(&format!(
-        "{} objects, {} nodes, {} namespaces below {}\n",
+        "{} objects, {} nodes, {} namespaces; {} names them\n",
         report.objects.len(),
         report.node_count,
         report.namespace_count,
-        arguments.out.display()
+        report.manifest
     ));
     Ok(0)
+}
+
+/// Options that put the rows where a run with the same configuration looks for them.
+fn generate_into(
+    config: &Config,
+    arguments: &GenerateArguments,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<GenerateOptions, Failure> {
+    let days = arguments.days.unwrap_or_else(|| (config.period.end.0 - config.period.start.0).unsigned_abs() + 1);
+    let output = match &config.storage.location {
+        // A folder may be new; everything else needs a client.
+        config::Location::Folder(folder) => Output::Folder(folder.clone()),
+        config::Location::S3 { .. } => {
+            let store = Store::new(&config.storage).map_err(GenerateError::from)?;
+            Output::Store { store, runtime: runtime.handle().clone() }
+        }
+    };
+    Ok(GenerateOptions {
+        out: output,
+        start: config.period.start,
+        org_id: config.org_id.clone(),
+        source: config.source.uuid,
+        cluster_id: config.source.cluster_id.clone(),
+        ..GenerateOptions::new(arguments.rows, days, "")
+    })
 }
 
 fn convert_command(arguments: &ConvertArguments) -> Result<u8, Failure> {
@@ -378,22 +418,24 @@ fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failu
 
 /// Runs on a fresh runtime until the work ends or the process is told to stop. What is dropped then rolls back.
 fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let failed = |error: std::io::Error| Failure {
-        kind: ErrorKind::Bug,
-        message: "the async runtime cannot start".to_owned(),
-        cause: Some(Box::new(error)),
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
+    new_runtime()?.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(no_runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_runtime)?;
         tokio::select! {
             result = work => result,
             _ = terminate.recv() => Err(Failure::new(ErrorKind::Interrupted, "stopped by SIGTERM")),
             _ = interrupt.recv() => Err(Failure::new(ErrorKind::Interrupted, "stopped by SIGINT")),
         }
     })
+}
+
+fn new_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_runtime)
+}
+
+fn no_runtime(error: std::io::Error) -> Failure {
+    Failure { kind: ErrorKind::Bug, message: "the async runtime cannot start".to_owned(), cause: Some(Box::new(error)) }
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), Failure> {

@@ -157,7 +157,9 @@ impl ErrorKind {
             K::ObjectChanged => "run again once the upload has finished",
             K::StorageUnavailable => "check storage.endpoint and the network, then run again",
             K::BucketMissing => "check storage.url",
-            K::AccessDenied => "check the access and secret key, and that they may list and read the bucket",
+            K::AccessDenied => {
+                "check the access and secret key, and that they may list and read the bucket (`generate` also writes)"
+            }
             K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
             K::LockBusy => "another run writes this day; wait for it, then run again",
             K::LoginRefused => "check target.postgres.user, password and database",

@@ -5,7 +5,7 @@
 //! ratio; then time and peak memory of one run as a process of its own. All must see the same number of rows.
 //!
 //! `cargo bench --bench decode [-- FOLDER [RUNS]]`; without a folder it makes one million hourly pod rows (30 days × 1,400
-//! pods) first.
+//! pods) first. The last line holds the figures as JSON, for other benchmarks.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -68,6 +68,9 @@ fn main() {
     let process = run_process(&settings);
     assert_eq!(process["rows_in"], rows, "the program saw all rows");
     // The first round warms memory and page cache.
+    let figures = serde_json::json!({
+        "rows": rows, "threads": workers, "floor_seconds": floor[1..], "engine_seconds": engine[1..],
+    });
     let (floor, engine) = (spread(&floor[1..]), spread(&engine[1..]));
     println!("{rows} rows, {} row groups, {workers} threads, {runs} rounds", pieces.len());
     println!("decode floor  {:.3} s median ({:.3} to {:.3})", floor[1], floor[0], floor[2]);
@@ -76,6 +79,7 @@ fn main() {
     let peak_memory = process["peak_memory_bytes"].as_f64().unwrap() / 1_048_576.0;
     let seconds = process["wall_seconds"].as_f64().unwrap();
     println!("as a process  {seconds:.3} s, peak memory {peak_memory:.0} MiB");
+    println!("json {figures}");
 }
 
 /// Least, median and greatest.
@@ -91,7 +95,8 @@ fn pieces(folder: &Path, scans: &[Scan]) -> Vec<Piece> {
     for (scan, declaration) in scans.iter().enumerate() {
         assert_eq!(declaration.table.variant, Variant::Raw);
         let report = format!("/{}/", declaration.table.report.folder());
-        for path in files(folder).into_iter().filter(|path| path.to_string_lossy().contains(&report)) {
+        let is_raw = |path: &str| path.contains(&report) && !path.contains("/parquet/daily/");
+        for path in files(folder).into_iter().filter(|path| is_raw(&path.to_string_lossy())) {
             let file = File::open(&path).unwrap();
             let metadata = Arc::new(ParquetMetaDataReader::new().parse_and_finish(&file).unwrap());
             for row_group in 0..metadata.num_row_groups() {

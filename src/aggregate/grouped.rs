@@ -185,7 +185,9 @@ impl GroupedPartial {
     #[inline]
     fn is_key_of<const WIDTH: usize>(&self, group: u32, key: &[u32; WIDTH]) -> bool {
         let start = group as usize * WIDTH;
-        self.keys.get(start..start + WIDTH).is_some_and(|known| known.iter().zip(key).all(|(known, part)| known == part))
+        self.keys
+            .get(start..start + WIDTH)
+            .is_some_and(|known| known.iter().zip(key).all(|(known, part)| known == part))
     }
 
     fn find_groups_of_any_width(&mut self, keys: &[&[u32]], only_named: Option<&[u32]>, groups: &mut Vec<u32>) {

@@ -8,6 +8,7 @@ mod daily;
 mod label_set;
 mod manifest;
 mod names;
+mod output;
 mod parquet_bytes;
 mod random;
 mod rows;
@@ -16,8 +17,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parquet::errors::ParquetError;
@@ -27,11 +27,14 @@ use uuid::Uuid;
 use crate::error::ErrorKind;
 use crate::objects::{DEFAULT_ROWS_PER_FILE, Owner, Position};
 use crate::schema::source::{ReportType, SourceTable, Variant};
-use crate::time::UsageDay;
+use crate::store::StoreError;
+use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
 use daily::DailyGroups;
 use parquet_bytes::ParquetBytes;
 use rows::{Stretch, Usage};
+
+pub use output::Output;
 
 /// Days that one call may make: ten years.
 const MOST_DAYS: u32 = 3_660;
@@ -60,7 +63,7 @@ pub struct GenerateOptions {
     pub seed: u64,
     /// How label columns are stored.
     pub labels: LabelStyle,
-    /// Whether every pod has a label text of its own, so that the dictionary page overflows.
+    /// Whether every second pod has a label text of its own, so that the dictionary page overflows.
     pub unique_labels: bool,
     /// Whether volumes are reported.
     pub storage: bool,
@@ -72,8 +75,8 @@ pub struct GenerateOptions {
     pub source: Uuid,
     /// Named in the manifest.
     pub cluster_id: String,
-    /// Folder that will hold `data/` and `manifest.json`.
-    pub out: PathBuf,
+    /// Where the objects and the manifest go.
+    pub out: Output,
     /// Most rows of an object.
     pub rows_per_file: u32,
     /// Files that are made at the same time.
@@ -81,7 +84,7 @@ pub struct GenerateOptions {
 }
 
 impl GenerateOptions {
-    /// One cluster of October 2025 with everything but the daily objects.
+    /// One cluster of October 2025 with everything but the daily objects, below a folder.
     pub fn new(rows: u64, days: u32, out: impl Into<PathBuf>) -> Self {
         Self {
             rows,
@@ -95,7 +98,7 @@ impl GenerateOptions {
             org_id: "org1234567".to_owned(),
             source: Uuid::from_u128(0x6721_57e0_0000_4000_8000_0000_0000_0001),
             cluster_id: "synthetic-cluster".to_owned(),
-            out: out.into(),
+            out: Output::Folder(out.into()),
             rows_per_file: DEFAULT_ROWS_PER_FILE,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -129,12 +132,38 @@ impl GenerateOptions {
     fn owner(&self) -> Owner<'_> {
         Owner { org_id: &self.org_id, source: self.source }
     }
+
+    /// Key of the manifest. A folder is one data set; a bucket may hold those of several clusters.
+    fn manifest_key(&self) -> String {
+        match self.out {
+            Output::Folder(_) => "manifest.json".to_owned(),
+            Output::Store { .. } => format!("{}manifest.json", self.manifest_prefix()),
+        }
+    }
+
+    fn manifest_prefix(&self) -> String {
+        let (organisation, source) = (self.owner().org_segment(), self.source);
+        format!("generated/{organisation}/source={source}/{}_{}/", self.start, self.end())
+    }
+
+    /// Prefixes in a bucket below which nothing may lie yet: what is there would be read with the new objects.
+    fn prefixes(&self) -> Vec<String> {
+        let mut prefixes = vec![self.manifest_prefix()];
+        for window in Window::split_by_month(self.start, self.end()) {
+            for report in ReportType::ALL {
+                for variant in [Variant::Raw, Variant::Daily] {
+                    prefixes.push(self.owner().folder(report.folder(), variant, window.start));
+                }
+            }
+        }
+        prefixes
+    }
 }
 
 /// One object that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneratedObject {
-    /// Path below the output folder, with slashes.
+    /// Path below the output, with slashes.
     pub key: String,
     /// Report and copy.
     pub table: SourceTable,
@@ -157,8 +186,8 @@ pub struct GenerateReport {
     pub node_count: usize,
     /// Namespaces of the cluster.
     pub namespace_count: usize,
-    /// The manifest's path.
-    pub manifest: PathBuf,
+    /// Where the manifest lies.
+    pub manifest: String,
 }
 
 impl GenerateReport {
@@ -184,12 +213,17 @@ pub enum GenerateError {
         /// What holds for it.
         rule: String,
     },
-    /// The folder already holds data, which would mix with the new.
-    #[error("generate: `{}` already exists; name another folder with `--out` or remove it", path.display())]
+    /// The output already holds data, which would mix with the new.
+    #[error("generate: `{place}` already exists; remove it or choose another place with `--{argument}`")]
     OutputNotEmpty {
         /// What is in the way.
-        path: PathBuf,
+        place: String,
+        /// The argument that leads elsewhere.
+        argument: &'static str,
     },
+    /// The bucket does not take an object, or cannot be listed.
+    #[error(transparent)]
+    Storage(Box<StoreError>),
     /// A file or folder cannot be written.
     #[error("generate: cannot write `{}`", path.display())]
     FileUnwritable {
@@ -221,6 +255,7 @@ impl GenerateError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             GenerateError::Argument { .. } | GenerateError::OutputNotEmpty { .. } => ErrorKind::Usage,
+            GenerateError::Storage(error) => error.kind(),
             GenerateError::FileUnwritable { .. } => ErrorKind::FileUnwritable,
             GenerateError::Encode { .. } | GenerateError::EncodeManifest(_) | GenerateError::WorkerLost => {
                 ErrorKind::Bug
@@ -231,24 +266,26 @@ impl GenerateError {
 
 crate::impl_failure!(GenerateError);
 
-/// Writes the objects, each under a temporary name first, and then the manifest.
+/// Writes the objects, none of which is ever seen half-written, and then the manifest.
 ///
-/// Errors: `Argument` and `OutputNotEmpty` before anything is written; after `FileUnwritable` the folder holds whole
-/// objects but no manifest.
+/// Blocks; must not be called from a thread of the output's own runtime.
+/// Errors: `Argument` and `OutputNotEmpty` before anything is written; after `FileUnwritable` or `Storage` the output
+/// holds whole objects but no manifest.
 pub fn generate(options: &GenerateOptions) -> Result<GenerateReport, GenerateError> {
     options.check()?;
-    let manifest = options.out.join("manifest.json");
-    for path in [options.out.join("data"), manifest.clone()] {
-        if path.exists() {
-            return Err(GenerateError::OutputNotEmpty { path });
-        }
-    }
+    let manifest_key = options.manifest_key();
+    options.out.require_empty(&options.prefixes(), &manifest_key)?;
     let usage = Usage::new(options.seed, options.start, options.days, options.rows, options.unique_labels);
     let files = files(options, &usage);
     let objects = write_all(options, &usage, &files)?;
     let text = manifest::manifest_text(options, options.end(), &objects).map_err(GenerateError::EncodeManifest)?;
-    write_whole(&manifest, text.as_bytes())?;
-    Ok(GenerateReport { objects, node_count: usage.node_count(), namespace_count: usage.namespace_count(), manifest })
+    options.out.write(&manifest_key, text.into_bytes(), &[])?;
+    Ok(GenerateReport {
+        objects,
+        node_count: usage.node_count(),
+        namespace_count: usage.namespace_count(),
+        manifest: options.out.place(&manifest_key),
+    })
 }
 
 /// The rows of one raw file, and which file of its report and day it is.
@@ -361,28 +398,25 @@ fn write_object(
     day: UsageDay,
     (row_count, bytes): (u64, Vec<u8>),
 ) -> Result<GeneratedObject, GenerateError> {
-    write_whole(&options.out.join(&key), &bytes)?;
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(GeneratedObject { key, table, day, row_count, size: Bytes(bytes.len() as u64), sha256 })
+    let size = Bytes(bytes.len() as u64);
+    // What the reference notes with an object: which delivery it belongs to, and how much of the day that covers.
+    let metadata = [
+        ("manifestid", manifest_id(options, day)),
+        ("reportdatestart", day.to_string()),
+        ("reportnumhours", rows::HOURS_PER_DAY.to_string()),
+    ];
+    options.out.write(&key, bytes, &metadata)?;
+    Ok(GeneratedObject { key, table, day, row_count, size, sha256 })
+}
+
+fn manifest_id(options: &GenerateOptions, day: UsageDay) -> String {
+    (1 + day.0 - options.start.0).to_string()
 }
 
 /// One manifest per day, one payload per manifest, cut into objects of `rows_per_file` rows.
 fn object_key(options: &GenerateOptions, table: SourceTable, day: UsageDay, index: u64) -> String {
-    let manifest_id = (1 + day.0 - options.start.0).to_string();
+    let manifest_id = manifest_id(options, day);
     let position = Position { report: table.report.folder(), day, manifest_id: &manifest_id, counter: 0, index };
     options.owner().object_key(position, table.variant)
-}
-
-/// Writes under a temporary name and renames. Not synced to disk: synthetic data can be made again.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), GenerateError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = PathBuf::from(temporary);
-    let unwritable = |source| GenerateError::FileUnwritable { path: path.to_owned(), source };
-    fs::create_dir_all(path.parent().unwrap_or(path)).map_err(unwritable)?;
-    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).map_err(|source| {
-        // Best effort: the error that led here is the one to report.
-        let _ = fs::remove_file(&temporary);
-        unwritable(source)
-    })
 }

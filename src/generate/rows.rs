@@ -10,12 +10,12 @@ use crate::schema::source::ReportType;
 use crate::time::UsageDay;
 
 /// Hours of a day; usage is reported per hour in UTC.
-const HOURS_PER_DAY: u64 = 24;
+pub(super) const HOURS_PER_DAY: u64 = 24;
 /// Seconds of an hour as a factor of metrics.
 const HOUR_SECONDS: f64 = crate::units::SECONDS_PER_HOUR;
 /// Milliseconds of an hour.
 pub(super) const HOUR_MILLISECONDS: i64 = 3_600_000;
-/// Key of the label that makes each pod's text its own. As long as the others, or texts would compress too well.
+/// Key of the label that makes a pod's text its own.
 const OWN_LABEL: &str = "statefulset_kubernetes_io_pod_name";
 
 /// A period of usage: which rows exist at which hour.
@@ -156,7 +156,7 @@ impl Usage {
             usage_cpu.max(request_cpu),
             usage_memory.max(request_memory),
         ];
-        let labels = vec![self.pod_labels(&pod)];
+        let labels = vec![self.pod_labels(&pod, slot)];
         let texts = vec![
             Cow::from(node.map_or("", |node| &node.name)),
             Cow::from(&self.cluster.namespaces[deployment.namespace].name),
@@ -167,10 +167,13 @@ impl Usage {
         (texts, labels, numbers)
     }
 
-    fn pod_labels(&self, pod: &Pod) -> RowLabels<'_> {
+    /// With `unique_labels` every second slot behaves like a set of pods that each carry their own name as a label. Of the
+    /// 83 k pods of ten million rows in five days that gives about 40 k distinct texts per file: plain pages.
+    fn pod_labels(&self, pod: &Pod, slot: u64) -> RowLabels<'_> {
         let deployment = &self.cluster.deployments[pod.deployment];
         let shared = if pod.is_canary { &deployment.canary_labels } else { &deployment.stable_labels };
-        let own = self.unique_labels.then(|| (OWN_LABEL, pod.name.clone()));
+        let has_own = self.unique_labels && slot % 2 == 1;
+        let own = has_own.then(|| (OWN_LABEL, pod.name.clone()));
         RowLabels { shared, own }
     }
 

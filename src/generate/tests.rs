@@ -146,12 +146,12 @@ fn files_have_the_physical_form_of_the_reference() {
 }
 
 #[test]
-fn labels_overflow_the_dictionary_page_only_if_each_pod_has_its_own() {
+fn labels_overflow_the_dictionary_page_only_if_pods_have_their_own() {
     let data_page_encodings = |unique_labels| {
         let folder = tempfile::tempdir().unwrap();
-        // 5,000 pods in one hour: 1.3 MB of texts if each has its own.
+        // 10,000 pods in one hour: 1.3 MB of texts if every second one has its own.
         let options =
-            GenerateOptions { unique_labels, storage: false, ..GenerateOptions::new(120_000, 1, folder.path()) };
+            GenerateOptions { unique_labels, storage: false, ..GenerateOptions::new(240_000, 1, folder.path()) };
         let report = generate(&options).unwrap();
         let file = File::open(folder.path().join(&report.objects[0].key)).unwrap();
         let reader = SerializedFileReader::new(file).unwrap();

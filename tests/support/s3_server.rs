@@ -1,10 +1,18 @@
-//! An S3 server inside the test process: objects in memory → HTTP with signature version 4, pages, ranges, and faults.
+//! An S3 server: objects in memory or in files of a folder → HTTP with signature version 4, pages, ranges, and faults.
 //!
 //! Speaks what readers need (ListObjectsV2, GetObject with ranges and If-Match, HeadObject) and PutObject. Faults are
-//! switched on from the test; nothing here is used outside tests.
+//! switched on from the test. Tests start it inside their process, benchmarks as a process of its own
+//! (benchmarks/e2e/s3_server.rs); nothing of the program uses it.
+
+// Each test binary and the benchmark use a part of this file.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +27,7 @@ use s3s::dto::{
     ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
 };
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{HttpError, HttpResponse, S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{HttpError, HttpResponse, S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 use sha2::Digest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -71,6 +79,8 @@ pub struct Read {
 struct State {
     reads: Mutex<Vec<Read>>,
     objects: Mutex<BTreeMap<String, Stored>>,
+    /// Where uploads go; None keeps them in memory.
+    folder: Option<PathBuf>,
     page_size: AtomicUsize,
     repeats_entries: AtomicBool,
     ignores_if_match: AtomicBool,
@@ -91,15 +101,64 @@ struct State {
 
 #[derive(Clone)]
 struct Stored {
-    content: Bytes,
+    content: Content,
     etag: String,
     modified: SystemTime,
+}
+
+/// The bytes of an object.
+#[derive(Clone)]
+enum Content {
+    Memory(Bytes),
+    File { path: PathBuf, size: u64 },
+}
+
+impl Content {
+    fn size(&self) -> u64 {
+        match self {
+            Content::Memory(bytes) => bytes.len() as u64,
+            Content::File { size, .. } => *size,
+        }
+    }
+
+    fn read(&self, range: Range<u64>) -> std::io::Result<Bytes> {
+        match self {
+            Content::Memory(bytes) => Ok(bytes.slice(range.start as usize..range.end as usize)),
+            Content::File { path, .. } => {
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                File::open(path)?.read_exact_at(&mut bytes, range.start)?;
+                Ok(bytes.into())
+            }
+        }
+    }
 }
 
 impl S3Server {
     /// Starts an empty server on a free port of the loopback address.
     pub async fn start() -> Self {
-        let state = Arc::new(State::default());
+        Self::start_with(State::default()).await
+    }
+
+    /// The same with the files of a folder as objects; uploads become files there. Only for one server per folder.
+    pub async fn start_on(folder: &Path) -> std::io::Result<Self> {
+        let state = State { folder: Some(folder.to_owned()), ..State::default() };
+        let mut folders = vec![folder.to_owned()];
+        while let Some(current) = folders.pop() {
+            for entry in std::fs::read_dir(current)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let key = path.strip_prefix(folder).expect("found below it").to_string_lossy().into_owned();
+                    state.objects.lock().unwrap().insert(key, Stored::of_file(path)?);
+                }
+            }
+        }
+        Ok(Self::start_with(state).await)
+    }
+
+    async fn start_with(state: State) -> Self {
+        let state = Arc::new(state);
         state.page_size.store(1_000, Ordering::Relaxed);
         let mut builder = S3ServiceBuilder::new(Backend(Arc::clone(&state)));
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
@@ -203,11 +262,37 @@ impl Drop for S3Server {
     }
 }
 
+impl Stored {
+    /// A file, whose entity tag comes from size and time: hashing gigabytes would only delay the start.
+    fn of_file(path: PathBuf) -> std::io::Result<Self> {
+        let metadata = path.metadata()?;
+        let modified = metadata.modified()?;
+        let age = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let etag = format!("{:x}-{:x}", metadata.len(), age.as_nanos());
+        Ok(Stored { content: Content::File { path, size: metadata.len() }, etag, modified })
+    }
+}
+
 impl State {
+    /// Keeps an upload where this server keeps its objects.
+    fn upload(&self, key: &str, content: Bytes) -> std::io::Result<String> {
+        let Some(folder) = &self.folder else { return Ok(self.put(key, content)) };
+        if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(std::io::Error::other("a key that is no path below the folder"));
+        }
+        let path = folder.join(key);
+        std::fs::create_dir_all(path.parent().expect("below the folder"))?;
+        std::fs::write(&path, &content)?;
+        let stored = Stored::of_file(path)?;
+        let etag = stored.etag.clone();
+        self.objects.lock().unwrap().insert(key.to_owned(), stored);
+        Ok(etag)
+    }
+
     fn put(&self, key: &str, content: Bytes) -> String {
         let digest = sha2::Sha256::digest(&content);
         let etag: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let stored = Stored { content, etag: etag.clone(), modified: SystemTime::now() };
+        let stored = Stored { content: Content::Memory(content), etag: etag.clone(), modified: SystemTime::now() };
         self.objects.lock().unwrap().insert(key.to_owned(), stored);
         etag
     }
@@ -241,6 +326,8 @@ async fn accept(listener: TcpListener, service: S3Service, state: Arc<State>) {
     // Dropped with this task, so no connection outlives the server.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
+        // Head and body are two writes: without this the second one waits for the client's delayed acknowledgement.
+        stream.set_nodelay(true).expect("a fresh connection takes the option");
         connections.spawn(serve(stream, service.clone(), Arc::clone(&state)));
     }
 }
@@ -327,14 +414,14 @@ impl S3 for Backend {
             return Err(s3_error!(AccessDenied));
         }
         let stored = self.0.get(&input.bucket, &input.key, input.if_match.as_ref())?;
-        let size = stored.content.len() as u64;
+        let size = stored.content.size();
         let range = match input.range {
             Some(range) => range.check(size)?,
             None => 0..size,
         };
         let read = Read { key: input.key.clone(), start: range.start, size, at: Instant::now() };
         self.0.reads.lock().unwrap().push(read);
-        let content = stored.content.slice(range.start as usize..range.end as usize);
+        let content = stored.content.read(range.clone()).map_err(S3Error::internal_error)?;
         let content_range = input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end - 1));
         Ok(S3Response::new(GetObjectOutput {
             content_length: Some(content.len() as i64),
@@ -351,7 +438,7 @@ impl S3 for Backend {
         let input = request.input;
         let stored = self.0.get(&input.bucket, &input.key, input.if_match.as_ref())?;
         Ok(S3Response::new(HeadObjectOutput {
-            content_length: Some(stored.content.len() as i64),
+            content_length: Some(stored.content.size() as i64),
             e_tag: Some(ETag::Strong(stored.etag)),
             last_modified: Some(Timestamp::from(stored.modified)),
             ..HeadObjectOutput::default()
@@ -367,7 +454,7 @@ impl S3 for Backend {
                 content.extend_from_slice(&frame.map_err(|_| s3_error!(IncompleteBody))?);
             }
         }
-        let etag = self.0.put(&input.key, content.into());
+        let etag = self.0.upload(&input.key, content.into()).map_err(S3Error::internal_error)?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
     }
 }
@@ -375,7 +462,7 @@ impl S3 for Backend {
 fn entry(key: String, stored: &Stored) -> Object {
     Object {
         key: Some(key),
-        size: Some(stored.content.len() as i64),
+        size: Some(stored.content.size() as i64),
         e_tag: Some(ETag::Strong(stored.etag.clone())),
         last_modified: Some(Timestamp::from(stored.modified)),
         ..Object::default()
