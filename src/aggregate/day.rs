@@ -144,7 +144,7 @@ impl DayState {
         let mut taken: Vec<Vec<Vec<KernelPartial>>> =
             self.scans.iter().map(|scan| scan.kernels.iter().map(|_| Vec::new()).collect()).collect();
         for worker in 0..self.partials.len() {
-            let partials = std::mem::replace(&mut *self.partials(worker), empty_partials(&self.scans));
+            let partials = std::mem::replace(&mut *self.partials(worker), empty_partials(&self.scans, &GroupCounts::default()));
             for (scan, kernels) in partials.into_iter().enumerate() {
                 for (kernel, partial) in kernels.into_iter().enumerate() {
                     taken[scan][kernel].push(partial);
