@@ -132,7 +132,7 @@ def bench_scale(programs, database, data, options):
         if any(variant.place == "slow s3" for variant in chosen):
             slow = storage.own_bucket(programs["s3_server"], data.folder, LATENCY_MILLISECONDS)
             bench.places["slow s3"] = stack.enter_context(slow)
-        schemas = make_schemas(bench, stack)
+        schemas = make_schemas(bench)
         # Verified before anything is timed: whatever --target says, rows have to lie somewhere to be compared.
         first = Variant("verification", "s3", "postgres", options.workers)
         bench.run(first)
@@ -170,11 +170,12 @@ def row_counts(report):
     return [(day["day"], day["rows_in"], day["rows_out"]) for day in report["days"]]
 
 
-def make_schemas(bench, stack):
+def make_schemas(bench):
     """The target with the contract's indexes, one without any, and one for PostgreSQL's own COPY."""
     settings = {**bench.data.settings(1), "storage": bench.data.local_storage()}
     for schema in ("indexed", "bare", "copied"):
-        stack.callback(bench.database.drop, schema)
+        # Of the scale before; at the end the server takes everything with it.
+        bench.database.drop(schema)
         bench.database.create(bench.programs["gristmill"], settings, schema)
     bench.database.drop_indexes("bare")
     return {"with indexes": "copied", "without indexes": "bare"}
