@@ -1,6 +1,8 @@
 //! A day's finished rows → columns in the target's schema, decimals rounded.
 
 pub mod batches;
+mod constants;
 pub mod decimal;
+mod texts;
 
-pub use batches::{DayColumns, EnrichError, Stamp, day_columns};
+pub use batches::{DayColumns, EnrichError, NumberForm, Stamp, Sums};
