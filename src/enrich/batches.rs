@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::constants::Constants;
 use super::decimal::{DecimalError, decimal};
+use super::sums::BatchSums;
 use super::texts::{NULL, Texts, text_type};
 use crate::error::ErrorKind;
 use crate::impl_failure;
@@ -37,9 +38,6 @@ pub struct Stamp {
     /// Source.
     pub source_uuid: Uuid,
 }
-
-/// The day's sum of each summed pod measure, as a count of 10^-15.
-pub type Sums = Vec<(&'static str, i128)>;
 
 /// In which form numbers stand in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,35 +204,42 @@ impl DayColumns {
 
     /// One batch with numbers in the given form.
     pub fn batch_in(&self, index: usize, form: NumberForm) -> Result<RecordBatch, EnrichError> {
-        let mut sums = [0; POD_SUMS];
-        self.summed_batch(index, form, &mut sums)
+        self.summed_batch(index, form, &mut [0; POD_SUMS])
     }
 
-    /// Rounds every number once, for the sums and for what cannot be rounded; makes no columns.
-    pub fn sums(&self) -> Result<Sums, EnrichError> {
-        let mut sums = [0; POD_SUMS];
-        for rows in self.finish.usage_order.chunks(BATCH_ROWS) {
-            for (name, value) in &COLUMNS {
-                if let ColumnValue::Measure(position) = value {
-                    self.rounded_measure(name, *position, rows, |_| {}, &mut sums[*position])?;
-                }
-            }
-        }
+    /// Rounds every number of a batch once, for its sums and for what cannot be rounded; makes no columns.
+    pub fn round(&self, index: usize) -> Result<BatchSums, EnrichError> {
+        let mut sums = BatchSums::default();
+        let (usage, volumes) = self.rows(index);
         for (name, value) in &COLUMNS {
-            if let ColumnValue::VolumeMeasure(position) = value {
-                self.rounded_volume_measure(name, *position, &self.finish.volumes)?;
+            match value {
+                ColumnValue::Measure(position) => {
+                    self.rounded_measure(name, *position, usage, |_| {}, &mut sums.0[*position])?;
+                }
+                ColumnValue::VolumeMeasure(position) => {
+                    self.rounded_volume_measure(name, *position, volumes)?;
+                }
+                _ => {}
             }
         }
-        Ok(named(sums))
+        Ok(sums)
     }
 
-    /// Makes every batch and drops it: for a target that only counts.
-    pub fn make_all(&self) -> Result<Sums, EnrichError> {
-        let mut sums = [0; POD_SUMS];
-        for index in 0..self.batch_count() {
-            self.summed_batch(index, NumberForm::Decimal, &mut sums)?;
+    /// Makes a batch and drops it: for a target that only counts.
+    pub fn make(&self, index: usize) -> Result<BatchSums, EnrichError> {
+        let mut sums = BatchSums::default();
+        self.summed_batch(index, NumberForm::Decimal, &mut sums.0)?;
+        Ok(sums)
+    }
+
+    /// The usage or the volumes of a batch.
+    fn rows(&self, index: usize) -> (&[u32], &[VolumeRow]) {
+        let (usage, volumes) = (&self.finish.usage_order[..], &self.finish.volumes[..]);
+        let piece = |length: usize, at: usize| at * BATCH_ROWS..((at + 1) * BATCH_ROWS).min(length);
+        match index.checked_sub(self.usage_batch_count()) {
+            None => (&usage[piece(usage.len(), index)], &[]),
+            Some(at) => (&[], &volumes[piece(volumes.len(), at)]),
         }
-        Ok(named(sums))
     }
 
     fn usage_batch_count(&self) -> usize {
@@ -247,21 +252,13 @@ impl DayColumns {
         form: NumberForm,
         sums: &mut [i128; POD_SUMS],
     ) -> Result<RecordBatch, EnrichError> {
-        let piece = |length: usize, at: usize| at * BATCH_ROWS..((at + 1) * BATCH_ROWS).min(length);
+        let (usage, volumes) = self.rows(index);
         let mut columns = Vec::with_capacity(COLUMNS.len());
-        match index.checked_sub(self.usage_batch_count()) {
-            None => {
-                let rows = &self.finish.usage_order[piece(self.finish.usage_order.len(), index)];
-                for (name, value) in &COLUMNS {
-                    columns.push(self.usage_column(name, *value, form, rows, sums)?);
-                }
-            }
-            Some(at) => {
-                let rows = &self.finish.volumes[piece(self.finish.volumes.len(), at)];
-                for (name, value) in &COLUMNS {
-                    columns.push(self.volume_column(name, *value, form, rows)?);
-                }
-            }
+        for (name, value) in &COLUMNS {
+            columns.push(match volumes {
+                [] => self.usage_column(name, *value, form, usage, sums)?,
+                volumes => self.volume_column(name, *value, form, volumes)?,
+            });
         }
         let schema = match form {
             NumberForm::Decimal => SchemaRef::clone(&self.constants.schema),
@@ -462,15 +459,6 @@ const REMEMBERED_NUMBERS: usize = 256;
 fn remembered_at(bits: u64) -> usize {
     let hash = bits.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     usize::try_from(hash >> (u64::BITS - REMEMBERED_NUMBERS.trailing_zeros())).expect("eight bits fit")
-}
-
-/// The sums with their names.
-fn named(sums: [i128; POD_SUMS]) -> Sums {
-    let named = COLUMNS.iter().filter_map(|(name, value)| match value {
-        ColumnValue::Measure(position) => Some((*name, sums[*position])),
-        _ => None,
-    });
-    named.collect()
 }
 
 /// The position of a name among its texts.

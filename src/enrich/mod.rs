@@ -3,6 +3,8 @@
 pub mod batches;
 mod constants;
 pub mod decimal;
+mod sums;
 mod texts;
 
-pub use batches::{DayColumns, EnrichError, NumberForm, Stamp, Sums};
+pub use batches::{DayColumns, EnrichError, NumberForm, Stamp};
+pub use sums::{BatchSums, Sums};

@@ -15,7 +15,7 @@ use crate::aggregate::{CompiledScan, LabelColumnStats};
 use crate::config::{NodeRoles, OnBadDay, OnTwoManifests};
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
-use crate::enrich::{DayColumns, Stamp};
+use crate::enrich::{BatchSums, DayColumns, Stamp};
 use crate::error::{ErrorKind, Failure};
 use crate::footers::{Footer, FooterError, read_footers};
 use crate::labels::EnabledKeys;
@@ -25,6 +25,7 @@ use crate::reference;
 use crate::rollups::declaration::{Scan, without_empty_tables};
 use crate::rollups::facts::{NodeRole, ReferenceData};
 use crate::rollups::{node_roles, ocp_daily_summary};
+use crate::runtime::cpu_pool::in_pieces;
 use crate::schema::source::{ReportType, SourceTable, Variant};
 use crate::sink::{DayRows, Rows, Sink, Written};
 use crate::telemetry::progress::Progress;
@@ -295,15 +296,19 @@ fn close_day<'a>(
             source_uuid: config.source.uuid,
         };
         let reads_rows = sink.reads_rows();
-        let finish = move |_worker| {
-            let (tables, label_rows) = merge(&state);
-            let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
-            let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding())?;
-            drop(tables);
-            let sums = if reads_rows { columns.sums()? } else { columns.make_all()? };
-            let dropped = state.labels.stats().operator_pairs_dropped;
-            Ok((columns, sums, label_rows, state.label_stats(), dropped))
-        };
+        let finish =
+            move |_worker| {
+                let (tables, label_rows) = merge(&state);
+                let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
+                let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding())?;
+                drop(tables);
+                let sums = in_pieces(columns.batch_count(), |batch| {
+                    if reads_rows { columns.round(batch) } else { columns.make(batch) }
+                });
+                let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
+                let dropped = state.labels.stats().operator_pairs_dropped;
+                Ok((columns, sums, label_rows, state.label_stats(), dropped))
+            };
         let (columns, sums, label_rows, label_stats, operator_pairs_dropped) =
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
