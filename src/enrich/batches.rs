@@ -149,7 +149,7 @@ impl DayColumns {
             Texts::new(ids.map(|id| table.text(id).unwrap_or_default())).map_err(broken)
         };
         let namespaces = Namespaces::new(tables.names(source::NAMESPACE.name));
-        let namespace_ids = (0..u32::try_from(namespaces.len()).unwrap_or(u32::MAX)).map(NameId);
+        let namespace_ids = (0..u32::try_from(namespaces.id_count()).unwrap_or(u32::MAX)).map(NameId);
         let mut volume_names = Vec::new();
         for (_, value) in &COLUMNS {
             if let ColumnValue::VolumeName(column, _) = value {

@@ -31,15 +31,15 @@ impl<'a> Namespaces<'a> {
         NameId(id.and_then(|id| u32::try_from(id).ok()).unwrap_or(NameId::NULL.0))
     }
 
-    /// Number of ids.
-    pub fn len(self) -> usize {
+    /// Number of ids, null and the fixed names included.
+    pub fn id_count(self) -> usize {
         self.first_fixed() + FIXED.len()
     }
 
-    /// For each id the place of its text in byte order, below `len`; equal texts share one, null comes last.
+    /// For each id the place of its text in byte order, below `id_count`; equal texts share one, null comes last.
     pub fn ranks(self) -> Vec<u32> {
         let text = |id: usize| u32::try_from(id).ok().and_then(|id| self.text(NameId(id)));
-        let mut ids: Vec<usize> = (0..self.len()).collect();
+        let mut ids: Vec<usize> = (0..self.id_count()).collect();
         ids.sort_unstable_by_key(|id| (text(*id).is_none(), text(*id)));
         let mut ranks = vec![0; ids.len()];
         let mut rank = 0;
