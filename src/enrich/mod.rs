@@ -1,7 +1,10 @@
 //! A day's finished rows → columns in the target's schema, decimals rounded.
 
 pub mod batches;
+mod constants;
 pub mod decimal;
-pub mod unrounded;
+mod sums;
+mod texts;
 
-pub use batches::{DayColumns, EnrichError, Stamp, day_columns};
+pub use batches::{DayColumns, EnrichError, NumberForm, Stamp};
+pub use sums::{BatchSums, Sums};

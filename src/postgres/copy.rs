@@ -3,25 +3,22 @@
 //! Encoding is computation and knows no connection; sending waits and computes nothing. Each column's encoder follows
 //! the type that the catalog names, not the Arrow type. Random row ids are made here.
 
-use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int32Type};
-use arrow_array::{ArrayRef, Decimal128Array, FixedSizeBinaryArray, Int64Array, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
-use bytes::{Bytes, BytesMut};
-use futures::SinkExt;
-use pgpq::ArrowToPostgresBinaryEncoder;
-use pgpq::encoders::{EncoderBuilder, StringEncoderBuilder};
-use pgpq::pg_schema::PostgresType;
+use arrow_array::{ArrayRef, Decimal128Array, RecordBatch, StringArray};
+use arrow_schema::DataType;
+use bytes::Bytes;
+use futures::{SinkExt, Stream, StreamExt};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::error::ErrorKind;
 use crate::impl_failure;
+use crate::postgres::binary::{HEADER, TRAILER, Values, push_bytes};
 use crate::postgres::connection::Connection;
 use crate::postgres::error::PostgresError;
 use crate::postgres::shape::{ColumnKind, TargetShape};
@@ -29,12 +26,10 @@ use crate::postgres::sql::quote;
 use crate::postgres::value_check::{first_bad_decimal, first_bad_json, first_bad_text};
 use crate::schema::target::{DECIMAL_PRECISION, DECIMAL_SCALE, OCP_DAILY_SUMMARY, TargetColumn, TargetType, Writer};
 
-/// Frames are sent once they hold this much, and cut at the larger bound. Below a mebibyte the calls cost more than
-/// the copying; above four nothing is gained and the socket's back-pressure comes late.
-const FRAME_BYTES: usize = 1 << 20;
+/// A batch of 2,048 rows comes to about this much. Below a mebibyte the calls cost more than the copying; above four nothing is
+/// gained and the socket's back-pressure comes late.
+const FRAME_BYTES: usize = 2 << 20;
 const LARGEST_FRAME_BYTES: usize = 4 << 20;
-/// Rows encoded between two looks at the frame's size.
-const ROWS_PER_STEP: usize = 256;
 
 /// Why a value cannot be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -79,9 +74,6 @@ pub enum EncodeError {
         /// Name and type that were promised.
         expected: String,
     },
-    /// The encoder refuses a column.
-    #[error("the COPY encoder refuses the rows")]
-    Encoder(#[from] pgpq::error::ErrorKind),
     /// The job on the CPU pool did not come back.
     #[error("encoding the rows of the day did not finish: {0}")]
     Lost(String),
@@ -94,52 +86,158 @@ impl EncodeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             EncodeError::Value { .. } => ErrorKind::ValueUnusable,
-            EncodeError::Layout { .. } | EncodeError::Encoder(_) | EncodeError::Lost(_) => ErrorKind::Bug,
+            EncodeError::Layout { .. } | EncodeError::Lost(_) => ErrorKind::Bug,
         }
     }
 }
 
-/// Encodes the rows of a day, header and trailer included.
-/// Shape: k batches of 36 columns → frames of 1 to 4 MiB; row order is kept, each row gets a random version 4 uuid.
-/// Errors: a value that the target cannot hold, named by column and position; a batch with other columns.
-pub fn encode(batches: &[RecordBatch], shape: &TargetShape) -> Result<Vec<Bytes>, EncodeError> {
-    let fields = copy_fields(shape);
-    let mut encoder = ArrowToPostgresBinaryEncoder::try_new_with_encoders(&fields.schema, &fields.encoders)?;
-    let mut frames = Vec::new();
-    let mut frame = BytesMut::with_capacity(FRAME_BYTES);
-    encoder.write_header(&mut frame)?;
-    let mut first_row_index = 0;
-    for batch in batches {
-        let batch = checked_batch(batch, shape, &fields.schema, first_row_index)?;
-        for offset in (0..batch.num_rows()).step_by(ROWS_PER_STEP) {
-            let row_count = ROWS_PER_STEP.min(batch.num_rows() - offset);
-            encoder.write_batch(&batch.slice(offset, row_count), &mut frame)?;
-            if frame.len() >= FRAME_BYTES {
-                cut(&mut frame, &mut frames);
+/// Encodes the batches of a day, one by one and in any order.
+pub struct DayEncoder {
+    shape: Arc<TargetShape>,
+    /// Per column the texts that were found to be storable, so that those shared by all batches are looked at once.
+    storable: Vec<Mutex<Option<ArrayRef>>>,
+}
+
+impl DayEncoder {
+    /// An encoder for rows of a table.
+    pub fn new(shape: Arc<TargetShape>) -> Self {
+        Self { shape, storable: OCP_DAILY_SUMMARY.rollup_columns().map(|_| Mutex::new(None)).collect() }
+    }
+
+    /// The table.
+    pub fn shape(&self) -> &TargetShape {
+        &self.shape
+    }
+
+    /// What comes before the first row.
+    pub fn header() -> Bytes {
+        Bytes::from_static(HEADER)
+    }
+
+    /// What comes after the last row.
+    pub fn trailer() -> Bytes {
+        Bytes::from_static(&TRAILER)
+    }
+
+    /// Encodes the rows of a batch; `first_row_index` is the position of its first row in the day.
+    /// Shape: n rows of 36 columns → frames of at most 4 MiB; row order is kept, each row gets a random version 4 uuid.
+    /// Errors: a value that the target cannot hold, named by column and position; a batch with other columns.
+    pub fn encode(&self, batch: &RecordBatch, first_row_index: usize) -> Result<Vec<Bytes>, EncodeError> {
+        let columns = self.columns(batch, first_row_index)?;
+        let column_count = u16::try_from(columns.len() + 1).expect("a table has fewer than 1,600 columns");
+        let mut ids = RowIds::new();
+        let mut rows = Vec::with_capacity(FRAME_BYTES);
+        for row in 0..batch.num_rows() {
+            rows.extend_from_slice(&column_count.to_be_bytes());
+            push_bytes(ids.next(), &mut rows);
+            for column in &columns {
+                column.push(row, &mut rows);
             }
         }
-        first_row_index += batch.num_rows();
+        let mut rows = Bytes::from(rows);
+        let mut frames = Vec::new();
+        while rows.len() > LARGEST_FRAME_BYTES {
+            frames.push(rows.split_to(LARGEST_FRAME_BYTES));
+        }
+        if !rows.is_empty() {
+            frames.push(rows);
+        }
+        Ok(frames)
     }
-    encoder.write_footer(&mut frame)?;
-    cut(&mut frame, &mut frames);
-    Ok(frames)
+
+    /// The columns of a batch in the order of the COPY, after a look at every value.
+    fn columns<'a>(&self, batch: &'a RecordBatch, first_row_index: usize) -> Result<Vec<Values<'a>>, EncodeError> {
+        let mut columns = Vec::new();
+        for (position, column) in OCP_DAILY_SUMMARY.rollup_columns().enumerate() {
+            let field = batch.schema_ref().fields().get(position);
+            let layout = || EncodeError::Layout {
+                position,
+                found: field.map_or("absent".to_owned(), |field| format!("{} {}", field.name(), field.data_type())),
+                expected: format!("{} {}", column.name, arrow_type(column.target_type)),
+            };
+            if !field.is_some_and(|field| field.name() == column.name && fits(field.data_type(), column.target_type)) {
+                return Err(layout());
+            }
+            let array = batch.column(position);
+            let kind = self.shape.kind_of(column.name);
+            if let Some((row_index, reason)) = self.first_unstorable(position, array, column, kind) {
+                return Err(EncodeError::Value { column: column.name, row_index: first_row_index + row_index, reason });
+            }
+            columns.push(Values::new(array, kind).ok_or_else(layout)?);
+        }
+        match batch.schema_ref().fields().get(columns.len()) {
+            None => Ok(columns),
+            Some(surplus) => Err(EncodeError::Layout {
+                position: columns.len(),
+                found: surplus.name().clone(),
+                expected: "no further column".to_owned(),
+            }),
+        }
+    }
+
+    /// The first value that the target's column cannot hold.
+    fn first_unstorable(
+        &self,
+        position: usize,
+        array: &ArrayRef,
+        column: &TargetColumn,
+        kind: Option<&ColumnKind>,
+    ) -> Option<(usize, Unstorable)> {
+        let first_bad = |texts: &StringArray| match (column.target_type, kind) {
+            (TargetType::Json, _) => first_bad_json(texts),
+            (_, Some(ColumnKind::Varchar(limit))) => first_bad_text(texts, *limit),
+            _ => first_bad_text(texts, None),
+        };
+        match column.target_type {
+            TargetType::Varchar(_) | TargetType::Text | TargetType::Json => {
+                let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() else {
+                    return first_bad(array.as_string());
+                };
+                let mut storable = self.storable[position].lock().unwrap_or_else(PoisonError::into_inner);
+                if storable.as_ref().is_some_and(|known| Arc::ptr_eq(known, dictionary.values())) {
+                    return None;
+                }
+                if first_bad(dictionary.values().as_string()).is_none() {
+                    *storable = Some(Arc::clone(dictionary.values()));
+                    return None;
+                }
+                // Some text is bad; whether one of these rows has it is another question.
+                let rows = dictionary.downcast_dict::<StringArray>().expect("the type was compared");
+                first_bad(&rows.into_iter().collect())
+            }
+            TargetType::Decimal => {
+                let values: &Decimal128Array = array.as_primitive::<Decimal128Type>();
+                let digits = match kind {
+                    // Digits before the point that fit, seen at our 15 decimal places.
+                    Some(ColumnKind::Numeric(Some((precision, scale)))) => {
+                        precision.saturating_sub(*scale) + u32::from(DECIMAL_SCALE.unsigned_abs())
+                    }
+                    _ => u32::from(DECIMAL_PRECISION),
+                };
+                first_bad_decimal(values, digits)
+            }
+            TargetType::Uuid | TargetType::Integer | TargetType::Date => None,
+        }
+    }
 }
 
 /// Streams frames into the table; returns the number of rows that PostgreSQL reports.
-/// Errors: what PostgreSQL refuses; `NoProgress` if neither a frame is taken nor the end confirmed within `patience`.
-/// After an error the connection must be dropped: the protocol may be in the middle of the COPY.
+/// Errors: what PostgreSQL refuses; `NoProgress` if neither a frame is taken nor the
+/// end confirmed within `patience`. After an error the connection must be dropped: the protocol may be in the middle of the
+/// COPY.
 pub async fn send(
     connection: &Connection,
     shape: &TargetShape,
-    frames: &[Bytes],
+    frames: impl Stream<Item = Bytes>,
     patience: Duration,
     action: &str,
 ) -> Result<u64, PostgresError> {
     let stalled = || PostgresError::NoProgress { action: action.to_owned(), seconds: patience.as_secs() };
     let failed = |error: tokio_postgres::Error| connection.error(action, &error);
+    let mut frames = pin!(frames);
     let mut copy = pin!(connection.copy_in(action, &copy_statement(shape)).await?);
-    for frame in frames {
-        let sent = timeout(patience, copy.send(frame.clone())).await.map_err(|_| stalled())?;
+    while let Some(frame) = frames.next().await {
+        let sent = timeout(patience, copy.send(frame)).await.map_err(|_| stalled())?;
         if let Err(error) = sent {
             // The driver only says that the conversation is over; why is in the server's last answer.
             let reason = timeout(patience, copy.as_mut().finish()).await.map_err(|_| stalled())?;
@@ -161,37 +259,6 @@ fn copy_columns() -> impl Iterator<Item = &'static TargetColumn> {
     by_sink.chain(OCP_DAILY_SUMMARY.rollup_columns())
 }
 
-struct CopyFields {
-    schema: Arc<Schema>,
-    encoders: HashMap<String, EncoderBuilder>,
-}
-
-/// Arrow fields and encoders for the columns of the COPY, by the target's types.
-fn copy_fields(shape: &TargetShape) -> CopyFields {
-    let mut fields = Vec::new();
-    let mut encoders = HashMap::new();
-    for column in copy_columns() {
-        let kind = shape.kind_of(column.name);
-        let is_wide_integer = kind == Some(&ColumnKind::BigInteger);
-        let data_type = if is_wide_integer { DataType::Int64 } else { arrow_type(column.target_type) };
-        let field = Arc::new(Field::new(column.name, data_type, true));
-        let text_type = match kind {
-            Some(ColumnKind::Jsonb) => Some(PostgresType::Jsonb),
-            Some(ColumnKind::Json) => Some(PostgresType::Json),
-            _ => None,
-        };
-        let encoder = match text_type {
-            Some(text_type) => StringEncoderBuilder::new_with_output(Arc::clone(&field), text_type)
-                .map(EncoderBuilder::String)
-                .expect("jsonb and json are outputs of the string encoder"),
-            None => EncoderBuilder::try_new(Arc::clone(&field)).expect("each Arrow type of the target has an encoder"),
-        };
-        encoders.insert(column.name.to_owned(), encoder);
-        fields.push(field);
-    }
-    CopyFields { schema: Arc::new(Schema::new(fields)), encoders }
-}
-
 /// The Arrow type in which `DayRows` carries a column.
 fn arrow_type(target_type: TargetType) -> DataType {
     match target_type {
@@ -203,89 +270,38 @@ fn arrow_type(target_type: TargetType) -> DataType {
     }
 }
 
-/// The batch with row ids in front, after a look at every value.
-fn checked_batch(
-    batch: &RecordBatch,
-    shape: &TargetShape,
-    schema: &Arc<Schema>,
-    first_row_index: usize,
-) -> Result<RecordBatch, EncodeError> {
-    let mut arrays: Vec<ArrayRef> = vec![random_ids(batch.num_rows())];
-    let found_schema = batch.schema();
-    for (position, column) in OCP_DAILY_SUMMARY.rollup_columns().enumerate() {
-        let expected = arrow_type(column.target_type);
-        let found = found_schema.fields().get(position);
-        if !found.is_some_and(|field| field.name() == column.name && *field.data_type() == expected) {
-            return Err(EncodeError::Layout {
-                position,
-                found: found.map_or("absent".to_owned(), |field| format!("{} {}", field.name(), field.data_type())),
-                expected: format!("{} {expected}", column.name),
-            });
-        }
-        let array = batch.column(position);
-        if let Some((row_index, reason)) = first_unstorable(array, column, shape.kind_of(column.name)) {
-            return Err(EncodeError::Value { column: column.name, row_index: first_row_index + row_index, reason });
-        }
-        arrays.push(match shape.kind_of(column.name) {
-            Some(ColumnKind::BigInteger) => {
-                Arc::new(array.as_primitive::<Int32Type>().unary::<_, arrow_array::types::Int64Type>(i64::from))
-                    as Arc<Int64Array>
-            }
-            _ => Arc::clone(array),
-        });
-    }
-    if found_schema.fields().len() + 1 != arrays.len() {
-        return Err(EncodeError::Layout {
-            position: arrays.len() - 1,
-            found: found_schema.field(arrays.len() - 1).name().clone(),
-            expected: "no further column".to_owned(),
-        });
-    }
-    Ok(RecordBatch::try_new(Arc::clone(schema), arrays).expect("types and lengths were compared above"))
-}
-
-/// The first value that the target's column cannot hold.
-fn first_unstorable(array: &ArrayRef, column: &TargetColumn, kind: Option<&ColumnKind>) -> Option<(usize, Unstorable)> {
-    match column.target_type {
-        TargetType::Varchar(_) | TargetType::Text => {
-            let limit = match kind {
-                Some(ColumnKind::Varchar(limit)) => *limit,
-                _ => None,
-            };
-            first_bad_text(array.as_string::<i32>(), limit)
-        }
-        TargetType::Json => first_bad_json(array.as_string::<i32>()),
-        TargetType::Decimal => {
-            let values: &Decimal128Array = array.as_primitive::<Decimal128Type>();
-            let digits = match kind {
-                // Digits before the point that fit, seen at our 15 decimal places.
-                Some(ColumnKind::Numeric(Some((precision, scale)))) => {
-                    precision.saturating_sub(*scale) + u32::from(DECIMAL_SCALE.unsigned_abs())
-                }
-                _ => u32::from(DECIMAL_PRECISION),
-            };
-            first_bad_decimal(values, digits)
-        }
-        TargetType::Uuid | TargetType::Integer | TargetType::Date => None,
+/// Whether a column of rows may have this type: a text may also be one of a dictionary.
+fn fits(found: &DataType, target_type: TargetType) -> bool {
+    let expected = arrow_type(target_type);
+    match found {
+        DataType::Dictionary(key, value) => **key == DataType::Int32 && **value == expected,
+        other => *other == expected,
     }
 }
 
-/// Random version 4 ids, one per row.
-fn random_ids(row_count: usize) -> ArrayRef {
-    let mut ids = Vec::with_capacity(row_count * 16);
-    for _ in 0..row_count {
-        ids.extend_from_slice(Uuid::new_v4().as_bytes());
-    }
-    Arc::new(FixedSizeBinaryArray::new(16, ids.into(), None))
+/// Random version 4 ids for the rows of a batch. The operating system is asked once: it gives the start of two sequences, and
+/// an id is a place in both.
+struct RowIds {
+    state: [u64; 2],
 }
 
-/// Moves what the frame holds into the list, in pieces that are not too large.
-fn cut(frame: &mut BytesMut, frames: &mut Vec<Bytes>) {
-    while frame.len() > LARGEST_FRAME_BYTES {
-        frames.push(frame.split_to(LARGEST_FRAME_BYTES).freeze());
+impl RowIds {
+    fn new() -> Self {
+        let (first, second) = (Uuid::new_v4().as_u64_pair(), Uuid::new_v4().as_u64_pair());
+        // Each half has bits that are the same in every uuid; two of them together have none.
+        Self { state: [first.0 ^ second.1.rotate_left(32), first.1 ^ second.0.rotate_left(32)] }
     }
-    if !frame.is_empty() {
-        frames.push(frame.split().freeze());
+
+    /// The next id. (The mixing is that of SplitMix64, Steele and others, 2014; a bijection, so no id repeats.)
+    fn next(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (state, half) in self.state.iter_mut().zip(bytes.chunks_exact_mut(8)) {
+            *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            half.copy_from_slice(&(mixed ^ (mixed >> 31)).to_be_bytes());
+        }
+        *uuid::Builder::from_random_bytes(bytes).as_uuid().as_bytes()
     }
 }
 

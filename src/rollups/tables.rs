@@ -113,6 +113,12 @@ impl GroupedTable {
         is_seen.then(|| CompensatedSum { high: self.sums[high], low: self.sums[high + self.sum_count] })
     }
 
+    /// The sums of a group, leading parts first, and its bits of what was seen.
+    #[inline]
+    pub fn sums_of(&self, group: usize) -> (&[f64], u32) {
+        (&self.sums[2 * group * self.sum_count..2 * (group + 1) * self.sum_count], self.seen[group])
+    }
+
     /// A maximum of a group.
     pub fn maximum(&self, group: usize, position: usize) -> Option<f64> {
         let is_seen = self.seen[group] & (1 << (self.sum_count + position)) != 0;

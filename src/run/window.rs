@@ -15,8 +15,7 @@ use crate::aggregate::{CompiledScan, LabelColumnStats};
 use crate::config::{NodeRoles, OnBadDay, OnTwoManifests};
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
-use crate::enrich::unrounded::unrounded;
-use crate::enrich::{Stamp, day_columns};
+use crate::enrich::{BatchSums, DayColumns, Stamp};
 use crate::error::{ErrorKind, Failure};
 use crate::footers::{Footer, FooterError, read_footers};
 use crate::labels::EnabledKeys;
@@ -26,8 +25,9 @@ use crate::reference;
 use crate::rollups::declaration::{Scan, without_empty_tables};
 use crate::rollups::facts::{NodeRole, ReferenceData};
 use crate::rollups::{node_roles, ocp_daily_summary};
+use crate::runtime::cpu_pool::in_pieces;
 use crate::schema::source::{ReportType, SourceTable, Variant};
-use crate::sink::{DayRows, Sink, Written};
+use crate::sink::{DayRows, Rows, Sink, Written};
 use crate::telemetry::progress::Progress;
 use crate::time::{BillingMonth, UsageDay, Window};
 
@@ -297,27 +297,31 @@ fn close_day<'a>(
         let fingerprint = day_plan.map(|planned| fingerprint(config, reference, planned)).unwrap_or_default();
         let facts = Arc::clone(reference);
         let semantics = config.semantics;
-        let is_unrounded = context.options.unrounded;
         let stamp = Stamp {
             report_period_id: reference.report_period_id,
             cluster_id: config.source.cluster_id.clone(),
             cluster_alias: config.source.cluster_alias.clone(),
             source_uuid: config.source.uuid,
         };
-        let finish = move |_worker| {
-            let (tables, label_rows) = merge(&state);
-            let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
-            let mut columns = day_columns(&tables, &finish, &stamp, semantics.decimal_rounding())?;
-            if is_unrounded {
-                columns.batches = unrounded(number, &finish, &columns.batches)?;
-            }
-            let dropped = state.labels.stats().operator_pairs_dropped;
-            Ok((columns, label_rows, state.label_stats(), dropped))
-        };
-        let (columns, label_rows, label_stats, operator_pairs_dropped) =
+        let reads_rows = sink.reads_rows();
+        let finish =
+            move |_worker| {
+                let (tables, label_rows) = merge(&state);
+                let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
+                let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding())?;
+                drop(tables);
+                let sums = in_pieces(columns.batch_count(), |batch| {
+                    if reads_rows { columns.round(batch) } else { columns.make(batch) }
+                });
+                let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
+                let dropped = state.labels.stats().operator_pairs_dropped;
+                Ok((columns, sums, label_rows, state.label_stats(), dropped))
+            };
+        let (columns, sums, label_rows, label_stats, operator_pairs_dropped) =
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
-        let rows = DayRows { day: number, batches: columns.batches, input_row_count, fingerprint, sums: columns.sums };
+        let rows = Rows::Columns(Arc::new(columns));
+        let rows = DayRows { day: number, rows, input_row_count, fingerprint, sums };
         let row_count = rows.row_count();
         let started = Instant::now();
         let written = sink.replace(rows).await?;

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tokio::sync::oneshot;
 
 use crate::error::{ErrorKind, Failure};
@@ -70,6 +71,12 @@ impl CpuPool {
     }
 }
 
+/// Computes so many pieces of a computation on the pool, those that an idle worker can take there; the results are in the order
+/// of the pieces. The caller may hold no lock: while it waits for others, its worker may begin what waits in the pool.
+pub fn in_pieces<T: Send>(piece_count: usize, compute: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+    (0..piece_count).into_par_iter().map(compute).collect()
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&'static str>()
@@ -97,5 +104,16 @@ mod tests {
         assert_eq!(failure.message, "object `x`, row group 3: the computation panicked: index out of bounds");
         let after = pool.run(String::new, ErrorKind::Bug, |worker| Ok(worker < 2)).await;
         assert!(after.unwrap());
+    }
+
+    #[tokio::test]
+    async fn pieces_come_back_in_order_from_the_pool_and_show_their_panic() {
+        let pool = CpuPool::new(2).unwrap();
+        let computation = |_| Ok(in_pieces(1_000, |piece| (piece, rayon::current_thread_index().is_some())));
+        let pieces = pool.run(String::new, ErrorKind::Bug, computation).await.unwrap();
+        assert!(pieces.iter().enumerate().all(|(position, piece)| *piece == (position, true)));
+        let computation = |_| Ok(in_pieces(10, |piece| assert!(piece < 5, "piece {piece}")));
+        let failure = pool.run(|| "pieces".to_owned(), ErrorKind::Bug, computation).await.unwrap_err();
+        assert!(failure.message.starts_with("pieces: the computation panicked: piece "), "{}", failure.message);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Decimal128Type, Int32Type};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TypedDictionaryArray};
 use arrow_schema::{DataType, SchemaRef};
 use futures::future::{BoxFuture, FutureExt};
 use parquet::arrow::ArrowWriter;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{DayRows, Sink, Written};
 use crate::config::FileFormat;
+use crate::enrich::EnrichError;
 use crate::enrich::decimal::decimal_text;
 use crate::error::{ErrorKind, Failure};
 use crate::impl_failure;
@@ -57,12 +58,18 @@ pub enum FileSinkError {
         #[source]
         source: parquet::errors::ParquetError,
     },
+    /// The rows cannot be made.
+    #[error(transparent)]
+    Rows(#[from] EnrichError),
 }
 
 impl FileSinkError {
     /// The kind that decides exit code and fix.
     pub fn kind(&self) -> ErrorKind {
-        ErrorKind::FileUnwritable
+        match self {
+            Self::Io { .. } | Self::Parquet { .. } => ErrorKind::FileUnwritable,
+            Self::Rows(error) => error.kind(),
+        }
     }
 }
 
@@ -106,11 +113,20 @@ impl Inner {
         let mut writer = BufWriter::with_capacity(1 << 20, file);
         match self.format {
             FileFormat::Csv => {
-                write_csv(&mut writer, &self.schema, &rows.batches).map_err(|source| io_error(path, source))?;
+                write_csv_header(&mut writer, &self.schema).map_err(|source| io_error(path, source))?;
+                for index in 0..rows.rows.batch_count() {
+                    let (batch, _) = rows.rows.batch(index)?;
+                    write_csv_rows(&mut writer, &batch).map_err(|source| io_error(path, source))?;
+                }
             }
             FileFormat::Parquet => {
-                write_parquet(&mut writer, &self.schema, &rows.batches)
-                    .map_err(|source| FileSinkError::Parquet { path: path.display().to_string(), source })?;
+                let refused = |source| FileSinkError::Parquet { path: path.display().to_string(), source };
+                let mut parquet = parquet_writer(&mut writer, &self.schema).map_err(refused)?;
+                for index in 0..rows.rows.batch_count() {
+                    let (batch, _) = rows.rows.batch(index)?;
+                    plain(&batch, &self.schema).and_then(|batch| parquet.write(&batch)).map_err(refused)?;
+                }
+                parquet.close().map_err(refused)?;
             }
         }
         let file = writer.into_inner().map_err(|error| io_error(path, error.into_error()))?;
@@ -146,43 +162,45 @@ fn sync_folder(folder: &Path) -> Result<(), FileSinkError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| io_error(folder, source))
 }
 
-fn write_parquet(
-    writer: impl Write + Send,
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-) -> parquet::errors::Result<()> {
+fn parquet_writer<W: Write + Send>(writer: W, schema: &SchemaRef) -> parquet::errors::Result<ArrowWriter<W>> {
     let level = ZstdLevel::try_new(1)?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-    let mut writer = ArrowWriter::try_new(writer, SchemaRef::clone(schema), Some(properties))?;
-    for batch in batches {
-        writer.write(batch)?;
-    }
-    writer.close().map(|_| ())
+    ArrowWriter::try_new(writer, SchemaRef::clone(schema), Some(properties))
 }
 
-/// Header, then a line per row: `\N` for null, quotes where a field needs them, doubled inside.
-fn write_csv(writer: &mut impl Write, schema: &SchemaRef, batches: &[RecordBatch]) -> io::Result<()> {
+/// The batch with plain texts: how the rows share them in memory does not show in a file's schema.
+fn plain(batch: &RecordBatch, schema: &SchemaRef) -> parquet::errors::Result<RecordBatch> {
+    let plain = |column: &ArrayRef| match texts(column) {
+        Some(texts) => Arc::new(texts.into_iter().collect::<StringArray>()),
+        None => Arc::clone(column),
+    };
+    let columns = batch.columns().iter().map(plain).collect();
+    Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
+}
+
+/// A column of shared texts.
+fn texts(column: &ArrayRef) -> Option<TypedDictionaryArray<'_, Int32Type, StringArray>> {
+    column.as_dictionary_opt::<Int32Type>()?.downcast_dict()
+}
+
+fn write_csv_header(writer: &mut impl Write, schema: &SchemaRef) -> io::Result<()> {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    writeln!(writer, "{}", names.join(","))
+}
+
+/// A line per row: `\N` for null, quotes where a field needs them, doubled inside.
+fn write_csv_rows(writer: &mut impl Write, batch: &RecordBatch) -> io::Result<()> {
     let mut line = String::new();
-    for (position, field) in schema.fields().iter().enumerate() {
-        if position > 0 {
-            line.push(',');
-        }
-        line.push_str(field.name());
-    }
-    line.push('\n');
-    writer.write_all(line.as_bytes())?;
-    for batch in batches {
-        for row in 0..batch.num_rows() {
-            line.clear();
-            for (position, column) in batch.columns().iter().enumerate() {
-                if position > 0 {
-                    line.push(',');
-                }
-                push_field(column.as_ref(), row, &mut line);
+    for row in 0..batch.num_rows() {
+        line.clear();
+        for (position, column) in batch.columns().iter().enumerate() {
+            if position > 0 {
+                line.push(',');
             }
-            line.push('\n');
-            writer.write_all(line.as_bytes())?;
+            push_field(column.as_ref(), row, &mut line);
         }
+        line.push('\n');
+        writer.write_all(line.as_bytes())?;
     }
     Ok(())
 }
@@ -194,6 +212,11 @@ fn push_field(column: &dyn Array, row: usize, line: &mut String) {
     }
     match column.data_type() {
         DataType::Utf8 => push_text(column.as_string::<i32>().value(row), line),
+        DataType::Dictionary(..) => {
+            let dictionary = column.as_dictionary::<Int32Type>();
+            let texts = dictionary.values().as_string::<i32>();
+            push_text(texts.value(dictionary.keys().value(row).unsigned_abs() as usize), line);
+        }
         DataType::Int32 => line.push_str(&column.as_primitive::<Int32Type>().value(row).to_string()),
         DataType::Date32 => {
             line.push_str(&UsageDay(column.as_primitive::<Date32Type>().value(row)).to_string());

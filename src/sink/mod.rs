@@ -4,9 +4,12 @@ pub mod file;
 pub mod null;
 pub mod postgres;
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use futures::future::BoxFuture;
 
+use crate::enrich::{DayColumns, EnrichError};
 use crate::error::Failure;
 use crate::time::UsageDay;
 
@@ -15,9 +18,8 @@ use crate::time::UsageDay;
 pub struct DayRows {
     /// The day that is replaced.
     pub day: UsageDay,
-    /// Rows in the target's order of columns (`TargetTable::rollup_columns`), sorted; Arrow types: Integer → Int32,
-    /// Varchar, Text and Json → Utf8, Date → Date32, Decimal → Decimal128(33, 15), Uuid → FixedSizeBinary(16).
-    pub batches: Vec<RecordBatch>,
+    /// The rows, sorted.
+    pub rows: Rows,
     /// Rows that were read for this day; 0 means that no object holds any.
     pub input_row_count: u64,
     /// SHA-256 over everything that reaches the rows: objects, settings, reference data, engine version.
@@ -29,7 +31,46 @@ pub struct DayRows {
 impl DayRows {
     /// Number of rows over all batches.
     pub fn row_count(&self) -> u64 {
-        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
+        self.rows.row_count()
+    }
+}
+
+/// Rows in the target's order of columns (`TargetTable::rollup_columns`), batch by batch. Arrow types: Integer → Int32; Varchar,
+/// Text and Json → Utf8 or Dictionary(Int32, Utf8); Date → Date32; Decimal → Decimal128(33, 15); Uuid → FixedSizeBinary(16).
+#[derive(Debug, Clone)]
+pub enum Rows {
+    /// Batches that are there.
+    Batches(Vec<RecordBatch>),
+    /// Batches that are made when they are asked for, each time anew: computation, to be done where computing belongs.
+    Columns(Arc<DayColumns>),
+}
+
+impl Rows {
+    /// Number of rows over all batches.
+    pub fn row_count(&self) -> u64 {
+        match self {
+            Self::Batches(batches) => batches.iter().map(|batch| batch.num_rows() as u64).sum(),
+            Self::Columns(columns) => columns.row_count(),
+        }
+    }
+
+    /// Number of batches.
+    pub fn batch_count(&self) -> usize {
+        match self {
+            Self::Batches(batches) => batches.len(),
+            Self::Columns(columns) => columns.batch_count(),
+        }
+    }
+
+    /// A batch, and the position of its first row in the day.
+    pub fn batch(&self, index: usize) -> Result<(RecordBatch, usize), EnrichError> {
+        match self {
+            Self::Batches(batches) => {
+                let first_row_index = batches[..index].iter().map(RecordBatch::num_rows).sum();
+                Ok((batches[index].clone(), first_row_index))
+            }
+            Self::Columns(columns) => Ok((columns.batch(index)?, columns.first_row_index(index))),
+        }
     }
 }
 
@@ -59,4 +100,9 @@ pub trait Sink: Send + Sync {
 
     /// How many days may be written at the same time.
     fn parallel_days(&self) -> usize;
+
+    /// Whether rows are looked at. A target that only counts them says no, and gets rows whose batches were all made once.
+    fn reads_rows(&self) -> bool {
+        true
+    }
 }

@@ -17,4 +17,8 @@ impl Sink for NullSink {
     fn parallel_days(&self) -> usize {
         2
     }
+
+    fn reads_rows(&self) -> bool {
+        false
+    }
 }

@@ -3,11 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::RecordBatch;
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use futures::{FutureExt, Stream, StreamExt, stream};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit, mpsc};
 use tracing::debug;
 use uuid::Uuid;
 
@@ -15,26 +14,30 @@ use crate::config::{Postgres, Replace};
 use crate::error::Failure;
 use crate::ledger;
 use crate::postgres::connection::{Connection, Connector};
-use crate::postgres::copy::{self, EncodeError};
+use crate::postgres::copy::{self, DayEncoder, EncodeError};
 use crate::postgres::error::PostgresError;
 use crate::postgres::partitions;
 use crate::postgres::retry::retrying;
 use crate::postgres::scope::Scope;
 use crate::postgres::shape::TargetShape;
 use crate::postgres::sql::TableName;
-use crate::sink::{DayRows, Sink, Written};
+use crate::sink::{DayRows, Rows, Sink, Written};
 use crate::time::{BillingMonth, UsageDay};
 
-/// Rows of a day to be encoded; computation, to be run where computing belongs.
+/// A batch of rows to be made and encoded; computation, to be run where computing belongs.
 pub struct EncodeJob {
-    batches: Vec<RecordBatch>,
-    shape: Arc<TargetShape>,
+    rows: Rows,
+    batch: usize,
+    encoder: Arc<DayEncoder>,
 }
 
 impl EncodeJob {
-    /// Encodes the rows and frees them.
+    /// Makes the batch, encodes it and frees it.
     pub fn run(self) -> Result<Vec<Bytes>, EncodeError> {
-        copy::encode(&self.batches, &self.shape)
+        let made = self.rows.batch(self.batch);
+        // What cannot be stored was found when the day was closed.
+        let (batch, first_row_index) = made.map_err(|error| EncodeError::Lost(error.to_string()))?;
+        self.encoder.encode(&batch, first_row_index)
     }
 }
 
@@ -109,25 +112,20 @@ impl PostgresSink {
         .await
     }
 
-    async fn replace_day(&self, mut rows: DayRows) -> Result<Written, PostgresError> {
+    async fn replace_day(&self, rows: DayRows) -> Result<Written, PostgresError> {
         let leave_it = rows.input_row_count == 0 && !self.shared.options.delete_empty_days;
         if leave_it {
             return Ok(Written::LeftAsItWas);
         }
         let shape = self.shared.shape().await?;
-        let row_count = rows.row_count();
-        // Before BEGIN, so that nobody waits for our lock while we compute; and once, however often the day is retried.
-        let job = EncodeJob { batches: std::mem::take(&mut rows.batches), shape: Arc::clone(&shape) };
-        let frames = (self.shared.encode)(job).await?;
-        let day = DayTransaction { sink: self, rows: &rows, row_count, shape: &shape, frames: &frames };
+        let day = DayTransaction {
+            sink: self,
+            row_count: rows.row_count(),
+            rows: &rows,
+            encoder: Arc::new(DayEncoder::new(shape)),
+        };
         let action = format!("writing day {}", rows.day);
-        retrying(&action, || async {
-            let lease = self.shared.pool.lease().await?;
-            let written = day.run(&lease.connection).await?;
-            lease.give_back();
-            Ok(written)
-        })
-        .await
+        retrying(&action, || day.attempt()).await
     }
 }
 
@@ -212,15 +210,46 @@ impl Lease<'_> {
 /// One attempt to replace one day.
 struct DayTransaction<'a> {
     sink: &'a PostgresSink,
-    /// Everything about the day but its batches, which are in the frames now.
     rows: &'a DayRows,
     row_count: u64,
-    shape: &'a TargetShape,
-    frames: &'a [Bytes],
+    encoder: Arc<DayEncoder>,
 }
 
+/// Batches of a day that are encoded before its transaction begins, so that the locks of a small day cover no computing; of a
+/// large one, so many wait encoded while the connection is busy, and as many more are in the making.
+const BATCHES_AHEAD: usize = 4;
+
 impl DayTransaction<'_> {
-    async fn run(&self, connection: &Connection) -> Result<Written, PostgresError> {
+    /// One attempt, on a connection that is given back only after everything on it went well.
+    async fn attempt(&self) -> Result<Written, PostgresError> {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let write = async {
+            let frames = Frames::first(receiver).await;
+            let lease = self.sink.shared.pool.lease().await?;
+            let written = self.run(&lease.connection, frames).await?;
+            lease.give_back();
+            Ok(written)
+        };
+        // A value that cannot be encoded ends both, and the transaction with its connection.
+        let (written, ()) = tokio::try_join!(write, self.encode(sender))?;
+        Ok(written)
+    }
+
+    /// Encodes batch after batch, some at once, in order.
+    async fn encode(&self, sender: mpsc::Sender<Vec<Bytes>>) -> Result<(), PostgresError> {
+        let job = |batch| EncodeJob { rows: self.rows.rows.clone(), batch, encoder: Arc::clone(&self.encoder) };
+        let batches = stream::iter(0..self.rows.rows.batch_count());
+        let mut encoded = batches.map(|batch| (self.sink.shared.encode)(job(batch))).buffered(BATCHES_AHEAD);
+        while let Some(frames) = encoded.next().await {
+            // The writer's own failure is the one to report.
+            if sender.send(frames?).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(&self, connection: &Connection, frames: Frames) -> Result<Written, PostgresError> {
         let shared = &self.sink.shared;
         let day = self.rows.day;
         let action = |step: &str| format!("day {day} in {}: {step}", shared.table);
@@ -238,7 +267,7 @@ impl DayTransaction<'_> {
         // A writer that holds a claim re-reads it here, FOR UPDATE, and rolls back unless the token is still its own.
         let deleted_row_count =
             scope.delete_day(connection, day, shared.replace, &action("deleting the old rows")).await?;
-        self.copy(connection, &action("COPY of the new rows")).await?;
+        self.copy(connection, frames, &action("COPY of the new rows")).await?;
         self.check_totals(connection, &scope, &action("checking the new rows")).await?;
         let entry = ledger::Entry {
             fingerprint: self.rows.fingerprint,
@@ -253,10 +282,10 @@ impl DayTransaction<'_> {
         Ok(Written::Replaced { deleted_row_count, row_count: self.row_count })
     }
 
-    async fn copy(&self, connection: &Connection, action: &str) -> Result<(), PostgresError> {
+    async fn copy(&self, connection: &Connection, frames: Frames, action: &str) -> Result<(), PostgresError> {
         let patience = self.sink.shared.pool.connector.statement_timeout();
         connection.lift_statement_timeout(action).await?;
-        let copied = copy::send(connection, self.shape, self.frames, patience, action).await?;
+        let copied = copy::send(connection, self.encoder.shape(), frames.stream(), patience, action).await?;
         connection.restore_statement_timeout(action).await?;
         self.compare_count("COPY", copied)
     }
@@ -291,5 +320,31 @@ impl DayTransaction<'_> {
 
     fn day(&self) -> UsageDay {
         self.rows.day
+    }
+}
+
+/// Encoded rows on their way from the CPU pool to the connection.
+struct Frames {
+    first: Vec<Vec<Bytes>>,
+    rest: mpsc::Receiver<Vec<Bytes>>,
+}
+
+impl Frames {
+    /// Waits for the first batches.
+    async fn first(mut receiver: mpsc::Receiver<Vec<Bytes>>) -> Self {
+        let mut first = Vec::with_capacity(BATCHES_AHEAD);
+        while first.len() < BATCHES_AHEAD
+            && let Some(frames) = receiver.recv().await
+        {
+            first.push(frames);
+        }
+        Self { first, rest: receiver }
+    }
+
+    /// Header, all rows, trailer.
+    fn stream(self) -> impl Stream<Item = Bytes> {
+        let rest = stream::unfold(self.rest, async |mut rest| Some((rest.recv().await?, rest)));
+        let rows = stream::iter(self.first).chain(rest).flat_map(stream::iter);
+        stream::iter([DayEncoder::header()]).chain(rows).chain(stream::iter([DayEncoder::trailer()]))
     }
 }

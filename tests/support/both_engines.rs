@@ -10,11 +10,12 @@ use arrow_schema::DataType;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use gristmill::config::Config;
+use gristmill::enrich::NumberForm;
 use gristmill::error::Failure;
 use gristmill::run::recompute::recompute;
 use gristmill::run::{RunOptions, run_into};
 use gristmill::schema::target::{OCP_DAILY_SUMMARY, TargetType};
-use gristmill::sink::{DayRows, Sink, Written};
+use gristmill::sink::{DayRows, Rows, Sink, Written};
 use gristmill::telemetry::progress::Progress;
 use gristmill::time::UsageDay;
 
@@ -47,7 +48,11 @@ impl Sink for Kept {
     fn replace(&self, rows: DayRows) -> BoxFuture<'_, Result<Written, Failure>> {
         async move {
             let row_count = rows.row_count();
-            let day = EngineDay { rows: rows_of(&rows.batches), input_row_count: rows.input_row_count };
+            let Rows::Columns(columns) = &rows.rows else { panic!("a run makes batches when they are asked for") };
+            // Doubles as they are before rounding.
+            let batches = (0..columns.batch_count()).map(|index| columns.batch_in(index, NumberForm::Double));
+            let batches: Vec<RecordBatch> = batches.collect::<Result<_, _>>().expect("a day that rounds has columns");
+            let day = EngineDay { rows: rows_of(&batches), input_row_count: rows.input_row_count };
             self.days.lock().expect("no panic in a test").insert(rows.day, day);
             Ok(Written::Dropped { row_count })
         }
@@ -62,8 +67,7 @@ impl Sink for Kept {
 /// The rows of the engine that writes.
 pub async fn native(config: &Config) -> Result<EngineDays, String> {
     let kept = Arc::new(Kept::default());
-    let options = RunOptions { unrounded: true, ..RunOptions::default() };
-    let report = run_into(config, &options, &Progress::hidden(), Arc::clone(&kept) as Arc<dyn Sink>).await;
+    let report = run_into(config, &RunOptions::default(), &Progress::hidden(), Arc::clone(&kept) as Arc<dyn Sink>).await;
     if report.exit_code != 0 {
         let days: Vec<String> = report.days.into_iter().filter_map(|day| day.error).collect();
         return Err(format!("{:?} {days:?}", report.error));
@@ -188,6 +192,11 @@ pub fn rows_of(batches: &[RecordBatch]) -> Vec<EngineRow> {
 fn text(column: &dyn Array, row: usize) -> String {
     match column.data_type() {
         DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
+        DataType::Dictionary(_, _) => {
+            let dictionary = column.as_dictionary::<Int32Type>();
+            let key = dictionary.key(row).expect("nulls were looked at before");
+            dictionary.values().as_string::<i32>().value(key).to_owned()
+        }
         DataType::Int32 => column.as_primitive::<Int32Type>().value(row).to_string(),
         DataType::Date32 => UsageDay(column.as_primitive::<Date32Type>().value(row)).to_string(),
         DataType::FixedSizeBinary(16) => {

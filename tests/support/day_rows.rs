@@ -10,7 +10,7 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 use gristmill::schema::target::{OCP_DAILY_SUMMARY, TargetType};
-use gristmill::sink::DayRows;
+use gristmill::sink::{DayRows, Rows};
 use gristmill::time::UsageDay;
 use uuid::Uuid;
 
@@ -67,7 +67,7 @@ pub fn pod_rows(day: UsageDay, source: Uuid, row_count: usize, usage: i128, repo
     ];
     DayRows {
         day,
-        batches: vec![batch(day, source, row_count, given)],
+        rows: Rows::Batches(vec![batch(day, source, row_count, given)]),
         input_row_count: row_count as u64 * 24,
         fingerprint: [7; 32],
         sums: vec![(MEASURE, usage * UNIT * row_count as i128)],

@@ -2,11 +2,11 @@
 //!
 //! Source: contract, section 3.9.
 
-use super::rows::{RowKind, SummaryRow};
+use super::rows::{RowKind, VolumeRow};
 use crate::rollups::tables::NameId;
-use crate::schema::source::{Column, NODE, PERSISTENTVOLUME, PERSISTENTVOLUMECLAIM, RESOURCE_ID, STORAGECLASS};
+use crate::schema::source::{Column, PERSISTENTVOLUME, PERSISTENTVOLUMECLAIM, STORAGECLASS};
 
-/// Where the value of a column comes from.
+/// Where the value of a column comes from. What one kind of row does not have is null on it.
 #[derive(Clone, Copy)]
 pub enum ColumnValue {
     /// Id of the report period, the same on every row.
@@ -25,33 +25,28 @@ pub enum ColumnValue {
     Namespace,
     /// Cost category.
     CostCategory,
-    /// A name of a report's column.
-    Name(&'static Column, fn(&SummaryRow) -> NameId),
+    /// Node.
+    Node,
+    /// The node's id at its cloud.
+    ResourceId,
+    /// A name of the storage report's column.
+    VolumeName(&'static Column, fn(&VolumeRow) -> NameId),
     /// Labels of rows of one kind; null on others.
     Labels(RowKind),
     /// Labels of whatever kind the row is; `{}` where it has none.
     AllLabels,
     /// The constant that the reference writes as usage cost; null on unallocated rows.
     UsageCost,
-    /// A number.
-    Number {
-        /// Its value.
-        get: fn(&SummaryRow) -> Option<f64>,
-        /// Whether the day's sum of it is noted and checked after writing.
-        is_summed: bool,
-    },
+    /// A pod measure by position; the day's sum of it is noted and checked after writing.
+    Measure(usize),
+    /// A capacity of node or cluster by position.
+    Capacity(usize),
+    /// A volume's measure by position.
+    VolumeMeasure(usize),
 }
 
 /// What the reference writes into `infrastructure_usage_cost`.
 pub const USAGE_COST: &str = r#"{"cpu": 0.000000000, "memory": 0.000000000, "storage": 0.000000000}"#;
-
-const fn summed(get: fn(&SummaryRow) -> Option<f64>) -> ColumnValue {
-    ColumnValue::Number { get, is_summed: true }
-}
-
-const fn number(get: fn(&SummaryRow) -> Option<f64>) -> ColumnValue {
-    ColumnValue::Number { get, is_summed: false }
-}
 
 /// Column name → value. The order is that of the table.
 pub static COLUMNS: [(&str, ColumnValue); 36] = [
@@ -61,34 +56,34 @@ pub static COLUMNS: [(&str, ColumnValue); 36] = [
     ("cluster_alias", ColumnValue::ClusterAlias),
     ("data_source", ColumnValue::DataSource),
     ("namespace", ColumnValue::Namespace),
-    ("node", ColumnValue::Name(&NODE, |row| row.node)),
-    ("resource_id", ColumnValue::Name(&RESOURCE_ID, |row| row.resource_id)),
+    ("node", ColumnValue::Node),
+    ("resource_id", ColumnValue::ResourceId),
     ("usage_start", ColumnValue::Day),
     ("usage_end", ColumnValue::Day),
     ("pod_labels", ColumnValue::Labels(RowKind::Pod)),
-    ("pod_usage_cpu_core_hours", summed(|row| row.pod[0])),
-    ("pod_request_cpu_core_hours", summed(|row| row.pod[1])),
-    ("pod_effective_usage_cpu_core_hours", summed(|row| row.pod[2])),
-    ("pod_limit_cpu_core_hours", summed(|row| row.pod[3])),
-    ("pod_usage_memory_gigabyte_hours", summed(|row| row.pod[4])),
-    ("pod_request_memory_gigabyte_hours", summed(|row| row.pod[5])),
-    ("pod_effective_usage_memory_gigabyte_hours", summed(|row| row.pod[6])),
-    ("pod_limit_memory_gigabyte_hours", summed(|row| row.pod[7])),
-    ("node_capacity_cpu_cores", number(|row| row.node_capacity[0])),
-    ("node_capacity_cpu_core_hours", number(|row| row.node_capacity[1])),
-    ("node_capacity_memory_gigabytes", number(|row| row.node_capacity[2])),
-    ("node_capacity_memory_gigabyte_hours", number(|row| row.node_capacity[3])),
-    ("cluster_capacity_cpu_core_hours", number(|row| row.cluster_capacity[0])),
-    ("cluster_capacity_memory_gigabyte_hours", number(|row| row.cluster_capacity[1])),
-    ("persistentvolumeclaim", ColumnValue::Name(&PERSISTENTVOLUMECLAIM, |row| row.claim)),
-    ("persistentvolume", ColumnValue::Name(&PERSISTENTVOLUME, |row| row.volume)),
-    ("storageclass", ColumnValue::Name(&STORAGECLASS, |row| row.storage_class)),
+    ("pod_usage_cpu_core_hours", ColumnValue::Measure(0)),
+    ("pod_request_cpu_core_hours", ColumnValue::Measure(1)),
+    ("pod_effective_usage_cpu_core_hours", ColumnValue::Measure(2)),
+    ("pod_limit_cpu_core_hours", ColumnValue::Measure(3)),
+    ("pod_usage_memory_gigabyte_hours", ColumnValue::Measure(4)),
+    ("pod_request_memory_gigabyte_hours", ColumnValue::Measure(5)),
+    ("pod_effective_usage_memory_gigabyte_hours", ColumnValue::Measure(6)),
+    ("pod_limit_memory_gigabyte_hours", ColumnValue::Measure(7)),
+    ("node_capacity_cpu_cores", ColumnValue::Capacity(0)),
+    ("node_capacity_cpu_core_hours", ColumnValue::Capacity(1)),
+    ("node_capacity_memory_gigabytes", ColumnValue::Capacity(2)),
+    ("node_capacity_memory_gigabyte_hours", ColumnValue::Capacity(3)),
+    ("cluster_capacity_cpu_core_hours", ColumnValue::Capacity(4)),
+    ("cluster_capacity_memory_gigabyte_hours", ColumnValue::Capacity(5)),
+    ("persistentvolumeclaim", ColumnValue::VolumeName(&PERSISTENTVOLUMECLAIM, |row| row.claim)),
+    ("persistentvolume", ColumnValue::VolumeName(&PERSISTENTVOLUME, |row| row.volume)),
+    ("storageclass", ColumnValue::VolumeName(&STORAGECLASS, |row| row.storage_class)),
     ("volume_labels", ColumnValue::Labels(RowKind::Storage)),
     ("all_labels", ColumnValue::AllLabels),
-    ("persistentvolumeclaim_capacity_gigabyte", number(|row| row.storage[0])),
-    ("persistentvolumeclaim_capacity_gigabyte_months", number(|row| row.storage[1])),
-    ("volume_request_storage_gigabyte_months", number(|row| row.storage[2])),
-    ("persistentvolumeclaim_usage_gigabyte_months", number(|row| row.storage[3])),
+    ("persistentvolumeclaim_capacity_gigabyte", ColumnValue::VolumeMeasure(0)),
+    ("persistentvolumeclaim_capacity_gigabyte_months", ColumnValue::VolumeMeasure(1)),
+    ("volume_request_storage_gigabyte_months", ColumnValue::VolumeMeasure(2)),
+    ("persistentvolumeclaim_usage_gigabyte_months", ColumnValue::VolumeMeasure(3)),
     ("infrastructure_usage_cost", ColumnValue::UsageCost),
     ("source_uuid", ColumnValue::SourceUuid),
 ];

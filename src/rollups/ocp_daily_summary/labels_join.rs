@@ -14,8 +14,10 @@ const NO_SETS: [LabelSetId; 1] = [LabelSetId::EMPTY];
 
 /// The label side of the joins of one day.
 pub struct LabelJoin<'a> {
-    nodes: HashMap<NameId, &'a [LabelSetId]>,
-    namespaces: HashMap<NameId, &'a [LabelSetId]>,
+    /// By id of the node.
+    nodes: Vec<&'a [LabelSetId]>,
+    /// By id of the namespace.
+    namespaces: Vec<&'a [LabelSetId]>,
     store: &'a LabelStore,
     merged: HashMap<[LabelSetId; 4], LabelSetId>,
 }
@@ -28,25 +30,31 @@ impl<'a> LabelJoin<'a> {
     ) -> Self {
         let index = |table: Option<&'a LabelSetsTable>| {
             let rows = table.map_or(&[][..], |table| &table.rows);
-            rows.iter().map(|(key, sets)| (*key, sets.as_slice())).collect()
+            let key_count = rows.iter().map(|(key, _)| key.0 as usize + 1).max().unwrap_or(0);
+            let mut index = vec![&NO_SETS[..]; key_count];
+            rows.iter().for_each(|(key, sets)| index[key.0 as usize] = sets);
+            index
         };
         Self { nodes: index(nodes), namespaces: index(namespaces), store, merged: HashMap::new() }
     }
 
     /// Label sets of a node; a null node joins nothing.
     pub fn node_sets(&self, node: NameId) -> &'a [LabelSetId] {
-        self.nodes.get(&node).copied().unwrap_or(&NO_SETS)
+        self.nodes.get(node.0 as usize).copied().unwrap_or(&NO_SETS)
     }
 
     /// Label sets of a namespace; a null namespace joins nothing.
     pub fn namespace_sets(&self, namespace: NameId) -> &'a [LabelSetId] {
-        self.namespaces.get(&namespace).copied().unwrap_or(&NO_SETS)
+        self.namespaces.get(namespace.0 as usize).copied().unwrap_or(&NO_SETS)
     }
 
     /// Node ⊕ namespace ⊕ own ⊕ claim, later ones overriding; null if `own` or `claim` is null.
     pub fn merge(&mut self, node: LabelSetId, namespace: LabelSetId, own: LabelSetId, claim: LabelSetId) -> LabelSetId {
         if own == LabelSetId::NULL || claim == LabelSetId::NULL {
             return LabelSetId::NULL;
+        }
+        if [node, namespace, claim] == [LabelSetId::EMPTY; 3] {
+            return own;
         }
         let store = self.store;
         let key = [node, namespace, own, claim];
@@ -58,7 +66,8 @@ impl<'a> LabelJoin<'a> {
 pub struct Categories<'a> {
     patterns: Vec<(LikePattern, i32)>,
     names: &'a NameTable,
-    known: HashMap<NameId, CategoryMatch>,
+    /// By id of the namespace; null until it was asked for.
+    known: Vec<Option<CategoryMatch>>,
 }
 
 /// Categories of one namespace.
@@ -75,12 +84,13 @@ impl<'a> Categories<'a> {
         let parse = |category: &CostCategory| {
             (LikePattern::parse(&category.namespace_pattern, escape), category.cost_category_id)
         };
-        Self { patterns: categories.iter().map(parse).collect(), names, known: HashMap::new() }
+        Self { patterns: categories.iter().map(parse).collect(), names, known: Vec::new() }
     }
 
     /// Categories of a namespace of the day; null matches nothing.
     pub fn of(&mut self, namespace: NameId) -> Result<CategoryMatch, TrailingEscape> {
-        if let Some(known) = self.known.get(&namespace) {
+        let id = namespace.0 as usize;
+        if let Some(Some(known)) = self.known.get(id) {
             return Ok(*known);
         }
         let mut found = CategoryMatch::default();
@@ -90,7 +100,10 @@ impl<'a> Categories<'a> {
                 found.cost_category_id = found.cost_category_id.max(Some(id));
             }
         }
-        self.known.insert(namespace, found);
+        if id >= self.known.len() {
+            self.known.resize(self.names.len().max(id + 1), None);
+        }
+        self.known[id] = Some(found);
         Ok(found)
     }
 

@@ -5,7 +5,10 @@
 mod capacity;
 mod columns;
 mod conservation;
+mod label_texts;
 mod labels_join;
+mod namespaces;
+mod order;
 mod pods;
 mod rows;
 mod storage;
@@ -16,7 +19,9 @@ use crate::rollups::semantics::Semantics;
 use crate::schema::source::{self as report, Column, ReportType, SourceTable, Variant};
 
 pub use columns::{COLUMNS, ColumnValue, USAGE_COST};
-pub use rows::{Finish, FinishError, RowKind, SummaryRow, finish};
+pub use label_texts::LabelTexts;
+pub use namespaces::Namespaces;
+pub use rows::{CapacityRow, Finish, FinishError, RowKind, UsageRow, VolumeRow, finish};
 
 /// Scan of pods: usage, and in `balanced` capacities.
 pub const PODS: &str = "pods";

@@ -1,10 +1,9 @@
 //! A day's merged tables and the reference data → the day's rows, sorted: the order of the steps of the summary.
 
-use hashbrown::HashMap;
-
 use super::capacity::Capacities;
+use super::label_texts::LabelTexts;
 use super::labels_join::{Categories, LabelJoin};
-use super::pods::{self, pod_rows};
+use super::pods::{self, PodRows, pod_rows};
 use super::storage::{self, storage_rows};
 use super::unallocated::unallocated_rows;
 use super::{CAPACITIES, NAMESPACE_LABELS, NODE_LABELS, POD_SUMS, PODS, conservation};
@@ -15,7 +14,7 @@ use crate::rollups::arithmetic::{Arithmetic, ArithmeticError};
 use crate::rollups::facts::ReferenceData;
 use crate::rollups::like::TrailingEscape;
 use crate::rollups::semantics::Semantics;
-use crate::rollups::tables::{DayTables, NameId, NameTable};
+use crate::rollups::tables::{DayTables, NameId};
 use crate::schema::source as report;
 use crate::time::UsageDay;
 
@@ -30,30 +29,50 @@ pub enum RowKind {
     Storage,
 }
 
-/// One row before it is turned into columns. Names are ids of the day's name tables; fields that a kind does not have are
-/// null.
+/// A Pod or unallocated row before it is turned into columns. Names are ids of the day's name tables. Kept small: there are
+/// as many as a day has groups.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SummaryRow {
-    /// What the row stands for.
-    pub kind: RowKind,
-    /// Namespace of pods and volumes.
+pub struct UsageRow {
+    /// Usage, request, effective usage, limit: first core-hours, then GiB-hours.
+    pub measures: [f64; POD_SUMS],
+    /// One bit per measure; without it the measure is null.
+    pub measured: u8,
+    /// Whether this is capacity that no pod used.
+    pub is_unallocated: bool,
+    /// Namespace, or one of the fixed ones of unallocated rows (see `Namespaces`).
     pub namespace: NameId,
-    /// Namespace of unallocated rows, which is none of the report's.
-    pub fixed_namespace: Option<&'static str>,
     /// Node.
     pub node: NameId,
     /// The node's id at its cloud.
     pub resource_id: NameId,
-    /// Merged pod labels (Pod) or volume labels (Storage); `Some(NULL)` where the merge is null.
-    pub labels: Option<LabelSetId>,
+    /// Merged pod labels; `NULL` where the merge is null, `EMPTY` on unallocated rows.
+    pub labels: LabelSetId,
+    /// Position among the day's capacities.
+    pub capacity: u32,
     /// Cost category.
     pub cost_category_id: Option<i32>,
-    /// Usage, request, effective usage, limit: first core-hours, then GiB-hours.
-    pub pod: [Option<f64>; POD_SUMS],
-    /// Cores, core-hours, GiB, GiB-hours of the node.
-    pub node_capacity: [Option<f64>; 4],
-    /// Core-hours and GiB-hours of the cluster.
-    pub cluster_capacity: [Option<f64>; 2],
+}
+
+impl UsageRow {
+    /// A measure; null if its bit is not set.
+    #[inline]
+    pub fn measure(&self, position: usize) -> Option<f64> {
+        (self.measured & (1 << position) != 0).then(|| self.measures[position])
+    }
+}
+
+/// Cores, core-hours, GiB, GiB-hours of a node, core-hours and GiB-hours of the cluster: hardly more than one per node.
+pub type CapacityRow = [Option<f64>; 6];
+
+/// A Storage row before it is turned into columns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VolumeRow {
+    /// Namespace.
+    pub namespace: NameId,
+    /// Node.
+    pub node: NameId,
+    /// The node's id at its cloud.
+    pub resource_id: NameId,
     /// Claim.
     pub claim: NameId,
     /// Volume.
@@ -62,40 +81,28 @@ pub struct SummaryRow {
     pub storage_class: NameId,
     /// The volume's id at its driver: separates rows, is not written.
     pub csi_volume_handle: NameId,
+    /// Merged volume labels; `NULL` where the merge is null.
+    pub labels: LabelSetId,
+    /// Cost category.
+    pub cost_category_id: Option<i32>,
     /// Capacity in GiB, capacity, request and usage in GiB-months.
-    pub storage: [Option<f64>; 4],
+    pub measures: [Option<f64>; 4],
 }
 
-impl SummaryRow {
-    /// A row of a kind with everything null.
-    pub fn empty(kind: RowKind) -> Self {
-        Self {
-            kind,
-            namespace: NameId::NULL,
-            fixed_namespace: None,
-            node: NameId::NULL,
-            resource_id: NameId::NULL,
-            labels: None,
-            cost_category_id: None,
-            pod: [None; POD_SUMS],
-            node_capacity: [None; 4],
-            cluster_capacity: [None; 2],
-            claim: NameId::NULL,
-            volume: NameId::NULL,
-            storage_class: NameId::NULL,
-            csi_volume_handle: NameId::NULL,
-            storage: [None; 4],
-        }
-    }
-}
-
-/// The finished rows of a day.
+/// The finished rows of a day: Pod and unallocated rows by namespace, node and labels, then Storage rows. Holds nothing of the
+/// day's state, so that this can be freed.
 #[derive(Debug)]
 pub struct Finish {
-    /// Sorted: Pod and unallocated rows by namespace, node and labels, then Storage rows.
-    pub rows: Vec<SummaryRow>,
+    /// Pod and unallocated rows, in no particular order.
+    pub usage: Vec<UsageRow>,
+    /// Positions in `usage`, sorted.
+    pub usage_order: Vec<u32>,
+    /// What the rows' `capacity` points to.
+    pub capacities: Vec<CapacityRow>,
+    /// Storage rows, sorted.
+    pub volumes: Vec<VolumeRow>,
     /// Canonical JSON of every label set that a row refers to.
-    pub label_texts: HashMap<LabelSetId, String>,
+    pub label_texts: LabelTexts,
 }
 
 /// Why a day cannot be finished.
@@ -195,7 +202,7 @@ pub fn finish(tables: &DayTables<'_>, reference: &ReferenceData, semantics: Sema
     let namespaces = tables.names(report::NAMESPACE.name);
     let mut categories = Categories::new(&reference.cost_categories, semantics.like_has_escape(), namespaces);
 
-    let mut rows = pod_rows(
+    let mut pods = pod_rows(
         tables,
         &mut pods::Joins {
             labels: &mut labels,
@@ -205,87 +212,18 @@ pub fn finish(tables: &DayTables<'_>, reference: &ReferenceData, semantics: Sema
             joins_multiply: semantics.joins_multiply(),
         },
     )?;
-    let unallocated = unallocated_rows(tables, &rows, &reference.node_roles, &categories, semantics.joins_multiply())?;
-    rows.extend(unallocated);
+    let unallocated =
+        unallocated_rows(tables, &mut pods, &reference.node_roles, &categories, semantics.joins_multiply())?;
     if semantics.conserves() {
-        conservation::check_totals(tables, &rows)?;
-        conservation::check_nodes(tables, &rows)?;
+        conservation::check(tables, &pods, &unallocated)?;
     }
-    rows.extend(storage_rows(
+    pods.insert(tables, unallocated);
+    let volumes = storage_rows(
         tables,
         &mut storage::Joins { labels: &mut labels, categories: &mut categories, semantics, arithmetic },
-    )?);
-    let label_texts = label_texts(tables, &rows);
-    sort(tables, &mut rows, &label_texts);
-    Ok(Finish { rows, label_texts })
-}
-
-fn label_texts(tables: &DayTables<'_>, rows: &[SummaryRow]) -> HashMap<LabelSetId, String> {
-    let mut ids: Vec<LabelSetId> = rows.iter().filter_map(|row| row.labels).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids.into_iter()
-        .filter(|id| *id != LabelSetId::NULL)
-        .map(|id| {
-            let mut text = String::new();
-            tables.labels.append_json(id, &mut text);
-            (id, text)
-        })
-        .collect()
-}
-
-/// Sorts by text, not by id: ids depend on the order of arrival.
-fn sort(tables: &DayTables<'_>, rows: &mut [SummaryRow], label_texts: &HashMap<LabelSetId, String>) {
-    let ranks = |column: &report::Column| tables.names(column.name).ranks();
-    let namespaces = NamespaceRanks::new(tables.names(report::NAMESPACE.name));
-    let (nodes, resource_ids) = (ranks(&report::NODE), ranks(&report::RESOURCE_ID));
-    let claims = ranks(&report::PERSISTENTVOLUMECLAIM);
-    let volumes = ranks(&report::PERSISTENTVOLUME);
-    let storage_classes = ranks(&report::STORAGECLASS);
-    let handles = ranks(&report::CSI_VOLUME_HANDLE);
-    let mut texts: Vec<(&str, LabelSetId)> = label_texts.iter().map(|(id, text)| (text.as_str(), *id)).collect();
-    texts.sort_unstable();
-    // Rank 0 is for rows without labels.
-    let label_ranks: HashMap<LabelSetId, u32> = texts.iter().map(|(_, id)| *id).zip(1..).collect();
-    let rank = |ranks: &[u32], id: NameId| ranks.get(id.0 as usize).copied().unwrap_or(u32::MAX);
-    rows.sort_by_cached_key(|row| {
-        (
-            (row.kind == RowKind::Storage, namespaces.rank(row), rank(&nodes, row.node)),
-            [
-                rank(&claims, row.claim),
-                rank(&volumes, row.volume),
-                rank(&storage_classes, row.storage_class),
-                rank(&handles, row.csi_volume_handle),
-            ],
-            row.kind,
-            row.labels.and_then(|id| label_ranks.get(&id)).copied().unwrap_or(0),
-            rank(&resource_ids, row.resource_id),
-            row.cost_category_id,
-        )
-    });
-}
-
-/// Places of namespaces in byte order, the fixed ones of unallocated rows among them; null comes last.
-struct NamespaceRanks<'a> {
-    names: &'a NameTable,
-    ranks: Vec<u32>,
-}
-
-impl<'a> NamespaceRanks<'a> {
-    fn new(names: &'a NameTable) -> Self {
-        Self { names, ranks: names.ranks() }
-    }
-
-    /// Names have odd ranks; a fixed name that is none of them has the even rank between its neighbours.
-    fn rank(&self, row: &SummaryRow) -> u32 {
-        let Some(fixed) = row.fixed_namespace else {
-            let is_null = row.kind == RowKind::Unallocated || row.namespace == NameId::NULL;
-            let rank = self.ranks.get(row.namespace.0 as usize).filter(|_| !is_null);
-            return rank.map_or(u32::MAX, |rank| 2 * rank + 1);
-        };
-        let ids = (0..u32::try_from(self.names.len()).unwrap_or(u32::MAX)).map(NameId);
-        let names = || ids.clone().filter_map(|id| self.names.text(id));
-        let less = u32::try_from(names().filter(|name| *name < fixed).count()).unwrap_or(u32::MAX);
-        2 * less + u32::from(names().any(|name| name == fixed))
-    }
+    )?;
+    let PodRows { rows: usage, order: usage_order, capacities } = pods;
+    let sets = usage.iter().map(|row| row.labels).chain(volumes.iter().map(|row| row.labels));
+    let label_texts = LabelTexts::new(tables.labels, sets);
+    Ok(Finish { usage, usage_order, capacities, volumes, label_texts })
 }

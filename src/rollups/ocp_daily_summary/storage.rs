@@ -7,15 +7,18 @@ use std::collections::BTreeSet;
 use hashbrown::{HashMap, HashSet};
 
 use super::labels_join::{Categories, LabelJoin};
+use super::namespaces::Namespaces;
 use super::pods::{add_sums, max_of};
-use super::rows::{FinishError, RowKind, SummaryRow};
+use super::rows::{FinishError, VolumeRow};
 use super::{PODS, VOLUMES};
 use crate::labels::LabelSetId;
 use crate::rollups::arithmetic::{Arithmetic, ArithmeticError};
 use crate::rollups::semantics::Semantics;
 use crate::rollups::sum::CompensatedSum;
 use crate::rollups::tables::{DayTables, GroupedTable, NameId};
-use crate::schema::source::PERSISTENTVOLUME;
+use crate::schema::source::{
+    CSI_VOLUME_HANDLE, Column, NAMESPACE, NODE, PERSISTENTVOLUME, PERSISTENTVOLUMECLAIM, RESOURCE_ID, STORAGECLASS,
+};
 use crate::units::{GIBIBYTES_PER_BYTE, SECONDS_PER_HOUR};
 
 /// Group key of the output: names in the order of `Volume`, node, resource id and merged labels.
@@ -46,8 +49,8 @@ pub struct Joins<'a, 'b> {
     pub arithmetic: Arithmetic,
 }
 
-/// One row per volume, claim, place and merged labels, in no particular order.
-pub fn storage_rows(tables: &DayTables<'_>, joins: &mut Joins<'_, '_>) -> Result<Vec<SummaryRow>, FinishError> {
+/// One row per volume, claim, place and merged labels, sorted.
+pub fn storage_rows(tables: &DayTables<'_>, joins: &mut Joins<'_, '_>) -> Result<Vec<VolumeRow>, FinishError> {
     let Some(table) = tables.grouped(VOLUMES) else { return Ok(Vec::new()) };
     let map = VolumeMap::new(table, tables, joins.semantics);
     let mut index: HashMap<OutputKey, usize> = HashMap::new();
@@ -75,7 +78,35 @@ pub fn storage_rows(tables: &DayTables<'_>, joins: &mut Joins<'_, '_>) -> Result
             }
         }
     }
-    groups.into_iter().map(|(key, usage)| row(tables, joins, &map, key, &usage)).collect()
+    let rows = groups.into_iter().map(|(key, usage)| row(tables, joins, &map, key, &usage));
+    let mut rows = rows.collect::<Result<Vec<VolumeRow>, FinishError>>()?;
+    sort(tables, &mut rows);
+    Ok(rows)
+}
+
+/// Sorts by text, not by id: ids depend on the order of arrival.
+fn sort(tables: &DayTables<'_>, rows: &mut [VolumeRow]) {
+    let ranks = |column: &Column| tables.names(column.name).ranks();
+    let namespaces = Namespaces::new(tables.names(NAMESPACE.name)).ranks();
+    let (nodes, resource_ids) = (ranks(&NODE), ranks(&RESOURCE_ID));
+    let (claims, volumes) = (ranks(&PERSISTENTVOLUMECLAIM), ranks(&PERSISTENTVOLUME));
+    let (storage_classes, handles) = (ranks(&STORAGECLASS), ranks(&CSI_VOLUME_HANDLE));
+    let rank = |ranks: &[u32], id: NameId| ranks.get(id.0 as usize).copied().unwrap_or(u32::MAX);
+    let key = |row: &VolumeRow| {
+        [
+            rank(&namespaces, row.namespace),
+            rank(&nodes, row.node),
+            rank(&claims, row.claim),
+            rank(&volumes, row.volume),
+            rank(&storage_classes, row.storage_class),
+            rank(&handles, row.csi_volume_handle),
+        ]
+    };
+    let rest = |row: &VolumeRow| (rank(&resource_ids, row.resource_id), row.cost_category_id);
+    rows.sort_by(|a, b| {
+        let labels = || tables.labels.compare_canonical(a.labels, b.labels);
+        key(a).cmp(&key(b)).then_with(labels).then_with(|| rest(a).cmp(&rest(b)))
+    });
 }
 
 fn split_keys(keys: &[u32]) -> (Volume, NameId) {
@@ -175,7 +206,7 @@ fn row(
     map: &VolumeMap,
     (volume, node, resource_id, labels): OutputKey,
     usage: &Usage,
-) -> Result<SummaryRow, FinishError> {
+) -> Result<VolumeRow, FinishError> {
     let [capacity, request, used] = usage.sums.map(|sum| sum.map(CompensatedSum::value));
     let has_numerator = request.is_some() || used.is_some();
     let node_count = map.node_count(volume.volume);
@@ -193,7 +224,7 @@ fn row(
         Ok([bytes, capacity.map(months).transpose()?, shared(request)?, shared(used)?])
     };
     let numbers = convert().map_err(|source| FinishError::out_of_range(tables, volume.namespace, node, source))?;
-    Ok(SummaryRow {
+    Ok(VolumeRow {
         namespace: volume.namespace,
         node,
         resource_id,
@@ -201,9 +232,8 @@ fn row(
         volume: volume.volume,
         storage_class: volume.storage_class,
         csi_volume_handle: volume.csi_volume_handle,
-        labels: Some(labels),
+        labels,
         cost_category_id: usage.cost_category_id,
-        storage: numbers,
-        ..SummaryRow::empty(RowKind::Storage)
+        measures: numbers,
     })
 }

@@ -9,7 +9,7 @@ use gristmill::postgres::connection::Connector;
 use gristmill::postgres::copy::send;
 use gristmill::postgres::shape::TargetShape;
 use gristmill::postgres::sql::TableName;
-use gristmill::sink::Sink;
+use gristmill::sink::{Rows, Sink};
 use secrecy::SecretString;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -122,7 +122,7 @@ async fn a_value_that_does_not_fit_stops_before_the_transaction() {
     sink.replace(pod_rows(day("2025-10-01"), source, 2, 1, None)).await.unwrap();
     let mut rows = pod_rows(day("2025-10-01"), source, 2, 1, None);
     let nul = crate::day_rows::texts(vec![Some("fine"), Some("secret\0value")]);
-    rows.batches = vec![crate::day_rows::batch(rows.day, source, 2, vec![("namespace", nul)])];
+    rows.rows = Rows::Batches(vec![crate::day_rows::batch(rows.day, source, 2, vec![("namespace", nul)])]);
     let failure = sink.replace(rows).await.unwrap_err();
     assert_eq!(failure.kind, ErrorKind::ValueUnusable);
     assert!(failure.message.contains("column `namespace`, row 1"), "{}", failure.message);
@@ -136,7 +136,7 @@ async fn json_that_postgresql_refuses_is_reported_without_the_value() {
     let source = Uuid::new_v4();
     let mut rows = pod_rows(day("2025-10-01"), source, 1, 1, None);
     let broken = crate::day_rows::texts(vec![Some("{\"topsecret\": oops")]);
-    rows.batches = vec![crate::day_rows::batch(rows.day, source, 1, vec![("pod_labels", broken)])];
+    rows.rows = Rows::Batches(vec![crate::day_rows::batch(rows.day, source, 1, vec![("pod_labels", broken)])]);
     let failure = sink(&config, source).replace(rows).await.unwrap_err();
     assert_eq!(failure.kind, ErrorKind::DatabaseRefused);
     assert!(failure.message.contains("22P02"), "{}", failure.message);
@@ -260,7 +260,12 @@ async fn a_copy_may_take_longer_than_a_statement_as_long_as_it_goes_on() {
     // Large rows, so that the buffers on the way hold little of the work.
     let label = format!("{{\"a\": \"{}\"}}", "x".repeat(40_000));
     let labels = crate::day_rows::texts(vec![Some(&label); 1_000]);
-    rows.batches = vec![crate::day_rows::batch(rows.day, source, 1_000, vec![("infrastructure_usage_cost", labels)])];
+    rows.rows = Rows::Batches(vec![crate::day_rows::batch(
+        rows.day,
+        source,
+        1_000,
+        vec![("infrastructure_usage_cost", labels)],
+    )]);
     rows.sums = Vec::new();
     let started = std::time::Instant::now();
     sink(&config, source).replace(rows).await.unwrap();
@@ -291,9 +296,9 @@ async fn a_copy_that_stops_moving_ends_at_our_own_deadline() {
     connection.begin("test").await.unwrap();
     let name = TableName::new(&config.schema, &config.table);
     let shape = TargetShape::read(&connection, &name).await.unwrap();
-    let frames = vec![Bytes::from(vec![0; 4 << 20]); 16];
+    let frames = futures::stream::iter(vec![Bytes::from(vec![0; 4 << 20]); 16]);
     let patience = Duration::from_secs(1);
-    let error = send(&connection, &shape, &frames, patience, "COPY of the test").await.unwrap_err();
+    let error = send(&connection, &shape, frames, patience, "COPY of the test").await.unwrap_err();
     assert_eq!(error.to_string(), "COPY of the test: no progress for 1 s");
     assert_eq!(error.kind(), ErrorKind::DatabaseUnavailable);
     assert!(error.is_worth_retrying());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int32Array};
 use gristmill::schema::target::OCP_DAILY_SUMMARY;
-use gristmill::sink::{DayRows, Sink, Written};
+use gristmill::sink::{DayRows, Rows, Sink, Written};
 use uuid::Uuid;
 
 use super::{ready_database, sink, target};
@@ -42,7 +42,7 @@ async fn every_type_comes_back_as_it_was_sent() {
     let sent = batch(day("2025-10-07"), source, 6, given);
     let rows = DayRows {
         day: day("2025-10-07"),
-        batches: vec![sent.slice(0, 2), sent.slice(2, 4)],
+        rows: Rows::Batches(vec![sent.slice(0, 2), sent.slice(2, 4)]),
         input_row_count: 6,
         fingerprint: [1; 32],
         sums: vec![("pod_usage_cpu_core_hours", 1 - UNIT / 2)],
