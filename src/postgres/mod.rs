@@ -5,6 +5,7 @@ pub mod connection;
 pub mod copy;
 pub mod error;
 pub mod partitions;
+pub mod reading;
 pub mod retry;
 pub mod scope;
 pub mod shape;

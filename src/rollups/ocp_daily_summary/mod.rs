@@ -17,6 +17,7 @@ use crate::schema::source::{self as report, Column, ReportType, SourceTable, Var
 
 pub use columns::{COLUMNS, ColumnValue, USAGE_COST};
 pub use rows::{Finish, FinishError, RowKind, SummaryRow, finish};
+pub use unallocated::{PLATFORM_UNALLOCATED, RESERVED, WORKER_UNALLOCATED};
 
 /// Scan of pods: usage, and in `balanced` capacities.
 pub const PODS: &str = "pods";
