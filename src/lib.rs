@@ -3,7 +3,8 @@
 //! Modules in the order in which data flows through them:
 //! [`config`] → [`store`] → [`discover`] → [`footers`] → [`plan`] → [`fetch`] → [`decode`] → [`aggregate`] → [`merge`] →
 //! [`enrich`] → [`sink`]. What is computed is declared in [`rollups`] over the names in [`schema`]; [`labels`],
-//! [`mod@reference`], [`postgres`], [`ledger`], [`runtime`] and [`telemetry`] help. `docs/architecture.md` draws the picture.
+//! [`mod@reference`], [`postgres`], [`ledger`], [`runtime`] and [`telemetry`] help. `sql` computes the same rows a second
+//! time, to compare. `docs/architecture.md` draws the picture.
 
 #![warn(clippy::unwrap_used, clippy::panic)]
 
@@ -29,6 +30,8 @@ pub mod run;
 pub mod runtime;
 pub mod schema;
 pub mod sink;
+#[cfg(feature = "sql")]
+pub mod sql;
 pub mod store;
 pub mod telemetry;
 pub mod time;

@@ -6,6 +6,7 @@ pub mod facts;
 pub mod like;
 pub mod node_roles;
 pub mod ocp_daily_summary;
+pub mod reference_sql;
 pub mod semantics;
 pub mod sum;
 pub mod tables;

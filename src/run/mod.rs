@@ -4,6 +4,8 @@ pub mod check;
 pub mod fingerprint;
 mod pipeline;
 pub mod preflight;
+#[cfg(feature = "sql")]
+pub mod recompute;
 mod report;
 mod schedule;
 mod sinks;

@@ -62,6 +62,14 @@ pub struct PreparedWindow {
     pub warnings: Vec<String>,
 }
 
+impl PreparedWindow {
+    /// Whether the month's prefix of a report's raw objects holds any object.
+    #[cfg(feature = "sql")]
+    pub fn has_raw(&self, report: ReportType, month: BillingMonth) -> bool {
+        has_raw(&self.listing, report, month)
+    }
+}
+
 /// How a window ended.
 pub struct WindowOutcome {
     /// How its days ended.
