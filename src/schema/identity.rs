@@ -73,9 +73,6 @@ pub const REPORT_PERIOD: &str = "report_period_id";
 /// Numbers that a database hands out: in another database the same thing has another number.
 pub const DATABASE_LOCAL: [&str; 2] = [REPORT_PERIOD, "cost_category_id"];
 
-/// The limits that unallocated rows never have; with [`POD_LABELS`] they tell these rows from those of pods.
-pub const LIMITS: [&str; 2] = ["pod_limit_cpu_core_hours", "pod_limit_memory_gigabyte_hours"];
-
 /// A measure, and the capacity of the node that the measure's usage and unallocated rows add up to.
 pub const ADDS_UP: [(&str, &str); 6] = [
     ("pod_usage_cpu_core_hours", NODE_CPU),
@@ -98,7 +95,6 @@ mod tests {
     fn every_name_is_a_column_that_the_rollup_fills() {
         let mut names = vec![DATA_SOURCE, DAY, CLUSTER_ID, SOURCE];
         names.extend(DATABASE_LOCAL);
-        names.extend(LIMITS);
         names.extend(ADDS_UP.iter().flat_map(|(measure, capacity)| [*measure, *capacity]));
         for sort in [RowSort::Pod, RowSort::Storage, RowSort::Unallocated] {
             names.extend(sort.identity());

@@ -1,10 +1,9 @@
 //! The contract's facts about columns → positions in a row: which identify it, which are compared and how.
 
-use super::rows::{NULL_NUMBER, NULL_TEXT, Rows, Texts};
+use super::rows::{NULL_TEXT, Rows, Texts};
 use crate::rollups::ocp_daily_summary::{PLATFORM_UNALLOCATED, RESERVED, WORKER_UNALLOCATED};
 use crate::schema::identity::{
-    ADDS_UP, CLUSTER_ID, DATA_SOURCE, DATABASE_LOCAL, DAY, LIMITS, NAMESPACE, NODE, POD_LABELS, RowSort, SOURCE,
-    STORAGE,
+    ADDS_UP, CLUSTER_ID, DATA_SOURCE, DATABASE_LOCAL, DAY, NAMESPACE, NODE, POD_LABELS, RowSort, SOURCE, STORAGE,
 };
 use crate::schema::target::{OCP_DAILY_SUMMARY, TargetColumn, TargetType};
 
@@ -43,7 +42,6 @@ pub struct Layout {
     pub pod_labels: usize,
     /// Measure and capacity that add up per node.
     pub adds_up: Vec<(usize, usize)>,
-    limits: Vec<usize>,
     identity: [Vec<usize>; 3],
     comparison: [Vec<Comparison>; 3],
 }
@@ -68,7 +66,6 @@ impl Layout {
             node: at(NODE),
             pod_labels: at(POD_LABELS),
             adds_up: ADDS_UP.iter().map(|(measure, capacity)| (at(measure), at(capacity))).collect(),
-            limits: all_at(&LIMITS),
             identity: SORTS.map(|sort| all_at(sort.identity())),
             comparison: SORTS.map(compare),
             columns,
@@ -124,7 +121,8 @@ impl Marks {
         }
     }
 
-    /// The sort of a row. Unallocated rows have a fixed namespace or none, and neither labels nor limits.
+    /// The sort of a row. Unallocated rows have a fixed namespace or none, and no labels; measures must not decide, since
+    /// they are what may be wrong.
     pub fn sort(&self, layout: &Layout, rows: &Rows, row: usize) -> RowSort {
         if rows.text(layout.data_source, row) == self.storage {
             return RowSort::Storage;
@@ -132,8 +130,7 @@ impl Marks {
         let namespace = rows.text(layout.namespace, row);
         let may_be = namespace == NULL_TEXT || self.unallocated.contains(&namespace);
         let has_labels = rows.text(layout.pod_labels, row) != NULL_TEXT;
-        let has_limits = layout.limits.iter().any(|column| rows.number(*column, row) != NULL_NUMBER);
-        if may_be && !has_labels && !has_limits { RowSort::Unallocated } else { RowSort::Pod }
+        if may_be && !has_labels { RowSort::Unallocated } else { RowSort::Pod }
     }
 
     /// Whether a pod row counts as usage of its node.
