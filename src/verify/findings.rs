@@ -90,10 +90,10 @@ pub struct VerifyReport {
     pub relative_tolerance: f64,
     /// Absolute tolerance of decimals.
     pub absolute_tolerance: f64,
-    /// Rows in the target within the period.
-    pub rows_in_target: u64,
+    /// Rows in the target within the period; unknown if the comparison ended before they were read.
+    pub rows_in_target: Option<u64>,
     /// Rows on the other side within the period.
-    pub rows_on_other_side: u64,
+    pub rows_on_other_side: Option<u64>,
     /// Pairs of rows that are equal in every column.
     pub equal_rows: u64,
     /// What differs, by class.
@@ -124,8 +124,10 @@ impl VerifyReport {
             // Writing to a string cannot fail.
             let _infallible = writeln!(text, "{content}");
         };
-        line(&format!("target   {}: {} rows", self.target, self.rows_in_target));
-        line(&format!("against  {}: {} rows", self.against, self.rows_on_other_side));
+        let rows =
+            |count: Option<u64>| count.map_or_else(|| "rows not read".to_owned(), |count| format!("{count} rows"));
+        line(&format!("target   {}: {}", self.target, rows(self.rows_in_target)));
+        line(&format!("against  {}: {}", self.against, rows(self.rows_on_other_side)));
         line(&format!("period   {first} to {last} (UTC)"));
         line(&format!(
             "equality decimals within {:e} relative and {:e} absolute; labels as JSON values; all else exactly; null equals \

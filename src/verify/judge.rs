@@ -293,7 +293,10 @@ impl<'a> Judge<'a> {
 
     /// The end.
     pub fn report(self, tally: Option<&Tally>) -> VerifyReport {
-        let [rows_in_target, rows_on_other_side] = tally.map_or([0, 0], Tally::row_counts);
+        let [rows_in_target, rows_on_other_side] = match tally {
+            Some(tally) => tally.row_counts().map(Some),
+            None => [None, None],
+        };
         let [target, against] = self.places;
         let day = |day: Option<UsageDay>| day.map_or_else(String::new, |day| day.to_string());
         let windows = &self.terms.windows;
