@@ -1,6 +1,7 @@
 //! Configuration × what to compare with → both sides of a comparison, what the ledger says and what a run of today would
 //! note; then `verify` compares.
 
+#[cfg(feature = "sql")]
 use std::sync::Arc;
 
 use uuid::Uuid;

@@ -277,6 +277,8 @@ impl Day<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::target::OCP_DAILY_SUMMARY;
+    use crate::verify::rows::Texts;
 
     const ONE: i128 = 1_000_000_000_000_000;
 
@@ -304,5 +306,51 @@ mod tests {
         assert!(tolerance.accepts(NULL_NUMBER, NULL_NUMBER, 0));
         assert!(!tolerance.accepts(NULL_NUMBER, 0, 0) && !tolerance.accepts(0, NULL_NUMBER, 0));
         assert!(!tolerance.accepts(NOT_A_NUMBER, NOT_A_NUMBER, 0) && !tolerance.accepts(NOT_A_NUMBER, ONE, 0));
+    }
+
+    /// Rows of volumes with these capacities; all of one identity.
+    fn volumes(capacities: &[&str], texts: &mut Texts) -> Rows {
+        let mut rows = Rows::default();
+        for capacity in capacities {
+            let cells: Vec<Option<&str>> = OCP_DAILY_SUMMARY
+                .rollup_columns()
+                .map(|column| match column.name {
+                    "data_source" => Some("Storage"),
+                    "namespace" => Some("ns"),
+                    "persistentvolumeclaim_capacity_gigabyte" => Some(*capacity),
+                    _ => None,
+                })
+                .collect();
+            rows.push(cells.into_iter(), texts).unwrap();
+        }
+        rows
+    }
+
+    /// Equal, unequal, repeated in the target, repeated on the other side, beside, missing, extra.
+    fn counts(target: &[&str], other: &[&str]) -> [usize; 7] {
+        let (layout, mut texts) = (Layout::new(true), Texts::default());
+        let [target, other] = [target, other].map(|capacities| volumes(capacities, &mut texts));
+        let marks = Marks::new(&texts);
+        let tolerance = Tolerance::DEFAULT;
+        let day = Day { layout: &layout, marks: &marks, target: &target, other: &other, tolerance };
+        let matched = day.matched(true);
+        let lists = [&matched.repeated_in_target, &matched.repeated_in_other, &matched.beside];
+        let [repeated, repeated_in_other, beside] = lists.map(Vec::len);
+        let (missing, extra) = (matched.missing.len(), matched.extra.len());
+        let equal = usize::try_from(matched.equal).unwrap();
+        [equal, matched.unequal.len(), repeated, repeated_in_other, beside, missing, extra]
+    }
+
+    #[test]
+    fn volumes_of_one_identity_are_multisets() {
+        assert_eq!(counts(&["1", "2", "2"], &["2", "1", "2"]), [3, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(counts(&["1", "1"], &["1"]), [1, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(counts(&["1"], &["1", "1"]), [1, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(counts(&["1", "2"], &["1", "3"]), [1, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(counts(&["1", "2"], &["1"]), [1, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(counts(&["1"], &["1", "2"]), [1, 0, 0, 0, 0, 1, 0]);
+        // Legal, whoever has them.
+        assert_eq!(counts(&["1", "1"], &[]), [0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(counts(&[], &["1", "1"]), [0, 0, 0, 0, 0, 2, 0]);
     }
 }
