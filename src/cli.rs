@@ -11,6 +11,8 @@ use crate::config::{self, Config, Resolved};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateOptions, LabelStyle, generate};
 use crate::init_db::{InitOptions, init_db as make_ready};
+use crate::rollups::reference_sql;
+use crate::rollups::semantics::Semantics;
 use crate::run::verify::{VerifyOptions, verify_target};
 use crate::run::{self, RunOptions, check};
 use crate::telemetry::logs;
@@ -45,6 +47,8 @@ enum Command {
     Config(ShowConfigArguments),
     /// Make synthetic usage reports to try things with.
     Generate(GenerateArguments),
+    /// Print the rollup as SQL, commented: what the second engine runs to compare.
+    Explain(ExplainArguments),
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +117,25 @@ struct ShowConfigArguments {
     schema: bool,
 }
 
+#[derive(Debug, Args)]
+struct ExplainArguments {
+    /// Whose numbers the SQL agrees with.
+    #[arg(long, value_enum, default_value = "balanced")]
+    semantics: SemanticsName,
+}
+
+/// The names of `semantics` in the configuration.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum SemanticsName {
+    /// The books close.
+    Balanced,
+    /// As the reference's SQL on PostgreSQL.
+    SelfHosted,
+    /// As the reference's SQL on Trino.
+    Trino,
+}
+
 /// How generated label columns are stored.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Labels {
@@ -172,6 +195,7 @@ pub fn execute(cli: Cli) -> u8 {
         Command::Verify(arguments) => verify_command(&arguments),
         Command::Config(arguments) => config_command(&arguments),
         Command::Generate(arguments) => generate_command(&arguments),
+        Command::Explain(arguments) => explain_command(&arguments),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("error: {}", failure.full_text());
@@ -190,7 +214,7 @@ fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
     let options = RunOptions {
         allow_empty: arguments.allow_empty,
         delete_empty_days: arguments.delete_empty_days,
-        batch_rows: None,
+        ..RunOptions::default()
     };
     let progress = Progress::new();
     let report = until_stopped(async { Ok(run::run(&config, &options, &progress).await) })?;
@@ -270,6 +294,16 @@ fn config_command(arguments: &ShowConfigArguments) -> Result<u8, Failure> {
     let path = arguments.config.as_deref().unwrap_or(Path::new(""));
     let resolved = config::load_resolved(path, &arguments.overrides)?;
     print(&config::effective_yaml(&resolved.effective));
+    Ok(0)
+}
+
+fn explain_command(arguments: &ExplainArguments) -> Result<u8, Failure> {
+    let semantics = match arguments.semantics {
+        SemanticsName::Balanced => Semantics::Balanced,
+        SemanticsName::SelfHosted => Semantics::SelfHosted,
+        SemanticsName::Trino => Semantics::Trino,
+    };
+    print(&reference_sql::explained(semantics));
     Ok(0)
 }
 

@@ -101,7 +101,7 @@ async fn the_large_case_in_every_profile() {
 }
 
 /// Random runs that are compared. Each takes a second or two without optimisation.
-const RANDOM_RUNS: u64 = 24;
+const RANDOM_RUNS: u64 = 12;
 
 fn random_config(random: &mut Random, folder: &Path, profile: Semantics) -> Config {
     let keys: &[&str] = random.pick(&[&["app", "env", "n"][..], &["other", "App"], &["env"], &[]]);

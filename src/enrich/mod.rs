@@ -2,5 +2,6 @@
 
 pub mod batches;
 pub mod decimal;
+pub mod unrounded;
 
 pub use batches::{DayColumns, EnrichError, Stamp, day_columns};

@@ -100,7 +100,7 @@ fn explain_into(semantics: Semantics, out: &mut String) -> std::fmt::Result {
 }
 
 /// Parameters that the run, the day or the window decide.
-const GIVEN_PARAMETERS: [(&str, &str); 10] = [
+const GIVEN_PARAMETERS: [(&str, &str); 9] = [
     ("$day", "midnight at which the day begins, UTC"),
     ("$next_day", "midnight at which it ends"),
     ("$month_seconds", "seconds of the day's month: 86400 times 28 to 31"),
@@ -110,7 +110,6 @@ const GIVEN_PARAMETERS: [(&str, &str); 10] = [
     ("$source_uuid", "source.uuid"),
     ("$start", "midnight at which the window begins (node roles)"),
     ("$end", "midnight at which it ends (node roles)"),
-    ("labels", "kept_labels() knows reference.enabled_tag_keys, semantics and labels.on_malformed"),
 ];
 
 fn filled(line: &str, longest_first: &[&Parameter]) -> String {

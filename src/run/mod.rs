@@ -44,6 +44,8 @@ pub struct RunOptions {
     pub delete_empty_days: bool,
     /// Rows per batch; for tests that cut the work differently.
     pub batch_rows: Option<usize>,
+    /// Numbers reach the target as the doubles before rounding; only for a target of the caller's own, to compare engines.
+    pub unrounded: bool,
 }
 
 /// What every stage may use.

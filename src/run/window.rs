@@ -15,6 +15,7 @@ use crate::aggregate::{CompiledScan, LabelColumnStats};
 use crate::config::{NodeRoles, OnBadDay, OnTwoManifests};
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
+use crate::enrich::unrounded::unrounded;
 use crate::enrich::{Stamp, day_columns};
 use crate::error::{ErrorKind, Failure};
 use crate::footers::{Footer, FooterError, read_footers};
@@ -296,6 +297,7 @@ fn close_day<'a>(
         let fingerprint = day_plan.map(|planned| fingerprint(config, reference, planned)).unwrap_or_default();
         let facts = Arc::clone(reference);
         let semantics = config.semantics;
+        let is_unrounded = context.options.unrounded;
         let stamp = Stamp {
             report_period_id: reference.report_period_id,
             cluster_id: config.source.cluster_id.clone(),
@@ -305,7 +307,10 @@ fn close_day<'a>(
         let finish = move |_worker| {
             let (tables, label_rows) = merge(&state);
             let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
-            let columns = day_columns(&tables, &finish, &stamp, semantics.decimal_rounding())?;
+            let mut columns = day_columns(&tables, &finish, &stamp, semantics.decimal_rounding())?;
+            if is_unrounded {
+                columns.batches = unrounded(number, &finish, &columns.batches)?;
+            }
             let dropped = state.labels.stats().operator_pairs_dropped;
             Ok((columns, label_rows, state.label_stats(), dropped))
         };

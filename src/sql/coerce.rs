@@ -14,6 +14,9 @@ use serde_json::{Map, Value};
 use super::label_text::GROUPED_MARK;
 use crate::schema::source::ColumnType;
 
+/// The texts of an array.
+type Texts = Vec<Option<String>>;
+
 /// The type that a column has in the SQL.
 pub(super) fn sql_type(column_type: ColumnType) -> DataType {
     match column_type {
@@ -83,7 +86,7 @@ fn grouped_labels(array: &ArrayRef) -> Option<ArrayRef> {
             let columns = members.columns().iter().map(texts_of).collect::<Option<Vec<_>>>()?;
             for row in 0..array.len() {
                 // Every row of a struct has every member: a null one is how a label that is not there looks.
-                let entry = |(name, column): (&String, &Vec<Option<String>>)| {
+                let entry = |(name, column): (&String, &Texts)| {
                     (column[row].is_some().then(|| name.clone()), value(&column[row]))
                 };
                 append(row, fields.iter().map(|field| field.name()).zip(&columns).map(entry).collect());
@@ -95,7 +98,7 @@ fn grouped_labels(array: &ArrayRef) -> Option<ArrayRef> {
 }
 
 /// Keys and values of a list's pairs, in this order.
-fn pair_columns(pairs: &StructArray) -> Option<(Vec<Option<String>>, Vec<Option<String>>)> {
+fn pair_columns(pairs: &StructArray) -> Option<(Texts, Texts)> {
     let [first, second] = pairs.columns() else { return None };
     let mut keys = texts_of(first)?;
     // A pair that is null itself is no label.
@@ -113,7 +116,7 @@ fn value(text: &Option<String>) -> Value {
     text.as_ref().map_or(Value::Null, |text| Value::from(text.as_str()))
 }
 
-fn texts_of(array: &ArrayRef) -> Option<Vec<Option<String>>> {
+fn texts_of(array: &ArrayRef) -> Option<Texts> {
     if *array.data_type() == DataType::Null {
         return Some(vec![None; array.len()]);
     }

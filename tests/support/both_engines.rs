@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Decimal128Type, Float64Type, Int32Type};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use futures::FutureExt;
@@ -31,10 +31,8 @@ pub struct EngineDay {
 /// The days of a run.
 pub type EngineDays = BTreeMap<UsageDay, EngineDay>;
 
-/// Relative to the greater of two numbers, or to the operands of a difference.
+/// Relative to the greater of two numbers, or to the operands of a difference. Neither is rounded.
 const RELATIVE_TOLERANCE: f64 = 1e-12;
-/// Smaller than any number that a decimal of the target can hold.
-const ABSOLUTE_TOLERANCE: f64 = 1e-15;
 
 /// Differences that a message shows.
 const SHOWN: usize = 4;
@@ -64,8 +62,8 @@ impl Sink for Kept {
 /// The rows of the engine that writes.
 pub async fn native(config: &Config) -> Result<EngineDays, String> {
     let kept = Arc::new(Kept::default());
-    let report =
-        run_into(config, &RunOptions::default(), &Progress::hidden(), Arc::clone(&kept) as Arc<dyn Sink>).await;
+    let options = RunOptions { unrounded: true, ..RunOptions::default() };
+    let report = run_into(config, &options, &Progress::hidden(), Arc::clone(&kept) as Arc<dyn Sink>).await;
     if report.exit_code != 0 {
         let days: Vec<String> = report.days.into_iter().filter_map(|day| day.error).collect();
         return Err(format!("{:?} {days:?}", report.error));
@@ -137,7 +135,7 @@ fn are_close(texts: &[Option<String>], left: &[Option<f64>], right: &[Option<f64
             // What is left of a capacity is as exact as the capacity and the use are, however little it is.
             let operand = if is_difference { capacity_of(position, left) } else { 0.0 };
             let scale = one.abs().max(other.abs()).max(operand);
-            (one - other).abs() <= RELATIVE_TOLERANCE * scale + ABSOLUTE_TOLERANCE
+            (one - other).abs() <= RELATIVE_TOLERANCE * scale
         }
         (one, other) => one.is_none() && other.is_none(),
     })
@@ -162,7 +160,7 @@ fn is_unallocated(texts: &[Option<String>]) -> bool {
     texts[usage_cost].is_none()
 }
 
-/// The rows of batches in which numbers are decimals or doubles.
+/// The rows of batches in which numbers are doubles.
 pub fn rows_of(batches: &[RecordBatch]) -> Vec<EngineRow> {
     let names: Vec<&str> = OCP_DAILY_SUMMARY.rollup_columns().map(|column| column.name).collect();
     let mut rows = Vec::new();
@@ -175,10 +173,6 @@ pub fn rows_of(batches: &[RecordBatch]) -> Vec<EngineRow> {
             for column in batch.columns() {
                 let is_null = column.is_null(row);
                 match column.data_type() {
-                    DataType::Decimal128(..) => {
-                        let text = column.as_primitive::<Decimal128Type>().value_as_string(row);
-                        numbers.push((!is_null).then(|| text.parse().expect("a decimal")));
-                    }
                     DataType::Float64 => {
                         numbers.push((!is_null).then(|| column.as_primitive::<Float64Type>().value(row)))
                     }

@@ -153,8 +153,11 @@ fn text_type(random: &mut Random) -> DataType {
     ])
 }
 
+/// Keys with their texts or nulls.
+type Entries = Vec<(String, Option<String>)>;
+
 /// A flat object's entries; `None` if the text is anything else.
-fn entries(text: Option<&str>) -> Option<Vec<(String, Option<String>)>> {
+fn entries(text: Option<&str>) -> Option<Entries> {
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text?).ok()?;
     let entry = |(key, value): (String, serde_json::Value)| match value {
         serde_json::Value::Null => (key, None),
@@ -210,10 +213,9 @@ fn list_of(texts: &StringArray) -> ArrayRef {
 }
 
 fn struct_of(texts: &StringArray) -> ArrayRef {
-    let rows: Vec<Option<Vec<(String, Option<String>)>>> = texts.iter().map(entries).collect();
+    let rows: Vec<Option<Entries>> = texts.iter().map(entries).collect();
     let member = |key: &str| -> ArrayRef {
-        let value =
-            |row: &Option<Vec<(String, Option<String>)>>| row.as_ref()?.iter().find(|(name, _)| name == key)?.1.clone();
+        let value = |row: &Option<Entries>| row.as_ref()?.iter().find(|(name, _)| name == key)?.1.clone();
         Arc::new(rows.iter().map(value).collect::<StringArray>())
     };
     let keys = ["app", "env", "other"];

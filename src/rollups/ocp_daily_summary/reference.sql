@@ -4,17 +4,19 @@
 -- those of docs/rollups.md's table of behaviours where they say "row", and of the summary's contract where they say
 -- "section"), runs on DataFusion, and shares nothing with the engine that writes the rows, so that the two can be compared.
 --
--- Tables that are there before the first statement; a column that a file lacks reads as null:
+-- Tables that are there before the first statement. A column that a file lacks reads as null, whatever the file holds is
+-- read as timestamp, double or text, and labels of any kind as JSON text:
 --   pod_usage             one row per pod and hour (balanced), or per pod and day (self_hosted, trino; row 0)
 --   pod_usage_hourly      the raw rows of the same report: capacities are known by the hour only
---   storage_usage         one row per volume, claim and pod
---   node_labels           one row per node; namespace_labels: one row per namespace
+--   storage_usage         one row per volume, claim and pod, by the hour or the day likewise
+--   node_labels           one row per node and hour or day; namespace_labels: one row per namespace
 --   cost_categories       pattern, id
 --   node_roles            node, resource_id, role
 --
 -- Functions beside those of DataFusion:
---   kept_labels(labels)          the enabled keys of a label column as canonical JSON: keys sorted, no blanks, values as
---                                texts or null. Null, blank, nested and malformed labels: rows 1 to 5
+--   kept_labels(labels)          the enabled keys (reference.enabled_tag_keys) of a label column as canonical JSON: keys
+--                                sorted, no blanks, values as texts or null. Null, blank, nested and malformed labels, and
+--                                labels.on_malformed: rows 1 to 5
 --   merge_labels(a, b, …)        one object out of several; on equal keys the later one wins. Null if any of them is null
 --   not_lost(result, operand)    the result; under self_hosted an error if it is 0 and the operand is not (row 17)
 --   not_zero(divisor, dividend)  the divisor; an error if it is 0 and there is something to divide (row 8)
@@ -97,7 +99,7 @@ CREATE TABLE cluster_capacity AS
 SELECT sum(cpu_core_seconds) AS cpu_core_seconds, sum(memory_byte_seconds) AS memory_byte_seconds FROM node_capacity;
 
 -- The pods' usage. Rows with the same label text are added up before the text is parsed. Rows without a node give no
--- summary row, but their labels must be readable all the same; so they leave only in the statement after the next.
+-- summary row, but their labels must be readable all the same; so they leave only when the Pod rows are grouped.
 -- Effective usage that is missing is the greater of usage and request (row 9).
 CREATE TABLE pods AS
 WITH texts AS (
@@ -250,14 +252,15 @@ LEFT JOIN node_capacity n ON n.node = g.node
 CROSS JOIN cluster_capacity k;
 
 -- Section 3.6: where the pods that mount a volume ran. The storage report's own node is not used. A pod and node have one
--- resource id, the greatest, or one per row of the report (semantics.md, "balanced reads the raw pods").
+-- resource id, the greatest, or every one that the report has. The small side of the join stands first: DataFusion keeps the
+-- first one in memory.
 CREATE TABLE volume_pods AS
 WITH mounting AS (
     SELECT DISTINCT namespace, pod FROM volumes
 )
 SELECT p.namespace, p.pod, p.node, max(p.resource_id) AS resource_id
-FROM pod_usage p
-JOIN mounting m ON m.namespace = p.namespace AND m.pod = p.pod
+FROM mounting m
+JOIN pod_usage p ON p.namespace = m.namespace AND p.pod = m.pod
 WHERE p.interval_start >= $day AND p.interval_start < $next_day
 GROUP BY p.namespace, p.pod, p.node, CASE WHEN $every_resource_id THEN p.resource_id END;
 
