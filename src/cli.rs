@@ -15,12 +15,14 @@ use crate::init_db::{InitOptions, init_db as make_ready};
 use crate::objects::DEFAULT_ROWS_PER_FILE;
 use crate::rollups::reference_sql;
 use crate::rollups::semantics::Semantics;
+use crate::run::verify::{VerifyOptions, verify_target};
 use crate::run::{self, RunOptions, check};
 use crate::runtime::limits;
 use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
 use crate::time::{UsageDay, Window};
+use crate::verify::{Against, Tolerance};
 
 /// Grinds raw OpenShift usage (Parquet in S3, MinIO or a folder) into exact daily rows in PostgreSQL.
 ///
@@ -42,6 +44,9 @@ enum Command {
     Check(ConfigArguments),
     /// Create schema, tables, partitions and ledger on an empty database; only the ledger beside existing tables.
     InitDb(ConfigArguments),
+    /// Compare what lies in the target with something else, row by row. Writes nothing. Exits 0 only if everything was
+    /// compared and is equal, 1 for differences, 2 if nothing could be compared.
+    Verify(VerifyArguments),
     /// Print the effective configuration with secrets redacted, or its JSON schema.
     Config(ShowConfigArguments),
     /// Make synthetic usage reports to try things with, in a folder or where a configuration expects them.
@@ -85,6 +90,24 @@ struct PlanArguments {
     /// A period without any object is no error.
     #[arg(long)]
     allow_empty: bool,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// `recompute` (the second engine over the source objects), a CSV file or a folder of them, or a table.
+    #[arg(long, value_name = "recompute|FILE.csv|FOLDER|SCHEMA.TABLE")]
+    against: String,
+    /// Configuration file whose target.postgres is the database of the table that --against names.
+    #[arg(long, value_name = "FILE")]
+    against_config: Option<PathBuf>,
+    /// Write what was found to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Relative tolerance of decimals; besides, the last of 15 places may differ by one. 0 asks for the same digits.
+    #[arg(long, value_name = "RATIO", default_value_t = Tolerance::DEFAULT.relative)]
+    tolerance: f64,
 }
 
 #[derive(Debug, Args)]
@@ -223,6 +246,7 @@ pub fn execute(cli: Cli) -> u8 {
         Command::Plan(arguments) => plan_command(&arguments),
         Command::Check(arguments) => check_command(&arguments),
         Command::InitDb(arguments) => init_db_command(&arguments),
+        Command::Verify(arguments) => verify_command(&arguments),
         Command::Config(arguments) => config_command(&arguments),
         Command::Generate(arguments) => generate_command(&arguments),
         Command::Explain(arguments) => explain_command(&arguments),
@@ -278,6 +302,29 @@ fn init_db_command(arguments: &ConfigArguments) -> Result<u8, Failure> {
     let lines = until_stopped(init_db(&config))?;
     lines.iter().for_each(|line| print(&format!("{line}\n")));
     Ok(0)
+}
+
+fn verify_command(arguments: &VerifyArguments) -> Result<u8, Failure> {
+    if !(0.0..1.0).contains(&arguments.tolerance) {
+        return Err(Failure::new(ErrorKind::Usage, "--tolerance is a ratio from 0 up to, not including, 1"));
+    }
+    let against = Against::parse(&arguments.against)?;
+    if arguments.against_config.is_some() && !matches!(against, Against::Table(_)) {
+        return Err(Failure::new(ErrorKind::Usage, "--against-config goes with --against SCHEMA.TABLE"));
+    }
+    let config = load(&arguments.config)?.config;
+    let against_config = match &arguments.against_config {
+        Some(path) => Some(config::load(path, &[])?),
+        None => None,
+    };
+    let options = VerifyOptions { against, against_config, tolerance: Tolerance::relative(arguments.tolerance) };
+    let progress = Progress::new();
+    let report = until_stopped(verify_target(&config, &options, &progress))?;
+    print(&report.text());
+    if let Some(path) = &arguments.report {
+        write_file(path, &serde_json::to_string_pretty(&report).unwrap_or_default())?;
+    }
+    Ok(report.exit_code)
 }
 
 async fn init_db(config: &Config) -> Result<Vec<String>, Failure> {

@@ -61,6 +61,8 @@ pub enum ErrorKind {
     ReportPeriodMissing,
     /// A file or folder of the file target cannot be written.
     FileUnwritable,
+    /// `verify` has nothing to compare the target with, or no target to compare.
+    NotComparable,
     /// Stopped by SIGTERM or SIGINT.
     Interrupted,
     /// A promise of our own code was broken.
@@ -72,6 +74,7 @@ impl ErrorKind {
     pub fn exit_code(self) -> u8 {
         use ErrorKind as K;
         match self {
+            K::NotComparable => 2,
             K::Usage => 64,
             K::ObjectUnreadable
             | K::ColumnMissing
@@ -170,6 +173,7 @@ impl ErrorKind {
             K::DatabaseRefused => "the message of PostgreSQL says why; `gristmill check` tests the target",
             K::ReportPeriodMissing => "create the report period in the reference, or set source.report_period_id",
             K::FileUnwritable => "check that the named file or folder can be written and that space is left",
+            K::NotComparable => "check what --against names and the target of the configuration (docs/verify.md)",
             K::Interrupted => "nothing is half-written; run again",
             K::Bug => "please report this with the message and the version",
         }

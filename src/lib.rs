@@ -38,3 +38,4 @@ pub mod store;
 pub mod telemetry;
 pub mod time;
 pub mod units;
+pub mod verify;

@@ -400,6 +400,7 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::DatabaseRefused,
     ErrorKind::ReportPeriodMissing,
     ErrorKind::FileUnwritable,
+    ErrorKind::NotComparable,
     ErrorKind::Interrupted,
     ErrorKind::Bug,
 ];

@@ -3,6 +3,8 @@
 
 mod lock;
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
@@ -60,6 +62,8 @@ pub struct Recorded {
     pub engine_version: i32,
     /// The run that wrote them.
     pub run_id: Uuid,
+    /// Column → sum in units of 1e-15.
+    pub sums: BTreeMap<String, i128>,
 }
 
 /// Creates schema and tables unless they are there; returns whether anything was missing.
@@ -122,7 +126,7 @@ pub async fn record(connection: &Connection, key: &DayKey, entry: &Entry) -> Res
 
 /// Reads the row of a day that was written; `None` if it never was.
 pub async fn read(connection: &Connection, key: &DayKey) -> Result<Option<Recorded>, PostgresError> {
-    let sql = "SELECT fingerprint, row_count, engine_version, run_id FROM gristmill.day_ledger \
+    let sql = "SELECT fingerprint, row_count, engine_version, run_id, sums::text FROM gristmill.day_ledger \
                WHERE target_schema = $1 AND target_table = $2 AND source_uuid = $3 AND usage_day = $4 \
                AND status = 'written'";
     let day = key.day.date();
@@ -143,7 +147,14 @@ pub async fn read(connection: &Connection, key: &DayKey) -> Result<Option<Record
         row_count: row.get(1),
         engine_version: row.get(2),
         run_id: row.get(3),
+        sums: sums_of(row.get(4)),
     }))
+}
+
+/// What `record` wrote; an entry that is no whole number is left out.
+fn sums_of(text: Option<&str>) -> BTreeMap<String, i128> {
+    let sums: BTreeMap<String, String> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    sums.into_iter().filter_map(|(column, sum)| Some((column, sum.parse().ok()?))).collect()
 }
 
 /// Columns of this version's layout.

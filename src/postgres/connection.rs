@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config as ClientConfig, CopyInSink, NoTls, Row, Socket};
+use tokio_postgres::{Client, Config as ClientConfig, CopyInSink, CopyOutStream, NoTls, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
@@ -177,6 +177,21 @@ impl Connection {
         .await
     }
 
+    /// Opens a transaction that sees one state of the database and changes nothing.
+    pub async fn begin_reading(&self, action: &str) -> Result<(), PostgresError> {
+        let statement_milliseconds = self.statement_timeout.as_millis();
+        self.batch(
+            action,
+            &format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                 SET LOCAL statement_timeout = {statement_milliseconds}; \
+                 SET LOCAL datestyle = 'ISO, YMD'; \
+                 SET LOCAL standard_conforming_strings = on"
+            ),
+        )
+        .await
+    }
+
     /// Lifts the server's limit on statements for the rest of the transaction. A COPY is one long statement; what counts is
     /// that it goes on, and that is watched on this side.
     pub async fn lift_statement_timeout(&self, action: &str) -> Result<(), PostgresError> {
@@ -217,6 +232,11 @@ impl Connection {
     /// Begins a COPY FROM STDIN.
     pub async fn copy_in(&self, action: &str, sql: &str) -> Result<CopyInSink<Bytes>, PostgresError> {
         self.bounded(action, self.client.copy_in(sql)).await
+    }
+
+    /// Begins a COPY TO STDOUT.
+    pub async fn copy_out(&self, action: &str, sql: &str) -> Result<CopyOutStream, PostgresError> {
+        self.bounded(action, self.client.copy_out(sql)).await
     }
 
     /// Names what failed.

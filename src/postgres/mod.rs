@@ -6,6 +6,7 @@ pub mod connection;
 pub mod copy;
 pub mod error;
 pub mod partitions;
+pub mod reading;
 pub mod retry;
 pub mod scope;
 pub mod shape;

@@ -212,7 +212,7 @@ pub(crate) fn missing_table(name: &TableName) -> Finding {
 }
 
 /// Whether every value of the wanted type fits.
-fn holds(found: &ColumnKind, wanted: TargetType) -> bool {
+pub fn holds(found: &ColumnKind, wanted: TargetType) -> bool {
     match (wanted, found) {
         (TargetType::Uuid, ColumnKind::Uuid)
         | (TargetType::Integer, ColumnKind::Integer | ColumnKind::BigInteger)

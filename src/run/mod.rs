@@ -9,6 +9,7 @@ pub mod recompute;
 mod report;
 mod schedule;
 mod sinks;
+pub mod verify;
 mod window;
 
 use std::path::Path;

@@ -243,7 +243,7 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
 
 /// First pass over the window: the roles of its nodes. An object that cannot be read ends the window, since a role may
 /// depend on any of its days.
-async fn derive_roles(
+pub async fn derive_roles(
     context: &Context<'_>,
     prepared: &PreparedWindow,
     window: Window,

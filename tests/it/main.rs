@@ -38,3 +38,4 @@ mod s3;
 mod secrets;
 mod stopping;
 mod storage;
+mod verify;

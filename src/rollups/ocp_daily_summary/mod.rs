@@ -22,6 +22,7 @@ pub use columns::{COLUMNS, ColumnValue, USAGE_COST};
 pub use label_texts::LabelTexts;
 pub use namespaces::Namespaces;
 pub use rows::{CapacityRow, Finish, FinishError, RowKind, UsageRow, VolumeRow, finish};
+pub use unallocated::{PLATFORM_UNALLOCATED, RESERVED, WORKER_UNALLOCATED};
 
 /// Scan of pods: usage, and in `balanced` capacities.
 pub const PODS: &str = "pods";

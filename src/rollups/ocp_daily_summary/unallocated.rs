@@ -21,7 +21,8 @@ pub const WORKER_UNALLOCATED: &str = "Worker unallocated";
 /// Namespace of the unallocated rows of master and infrastructure nodes.
 pub const PLATFORM_UNALLOCATED: &str = "Platform unallocated";
 /// Namespaces whose rows are no usage of a node.
-const RESERVED: [&str; 4] = [PLATFORM_UNALLOCATED, WORKER_UNALLOCATED, "Network unattributed", "Storage unattributed"];
+pub const RESERVED: [&str; 4] =
+    [PLATFORM_UNALLOCATED, WORKER_UNALLOCATED, "Network unattributed", "Storage unattributed"];
 
 /// Sums and maxima of a node's rows.
 #[derive(Default, Clone)]
