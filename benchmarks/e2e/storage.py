@@ -6,6 +6,7 @@ import hmac
 import http.client
 import json
 import os
+import sys
 import tempfile
 import urllib.parse
 import uuid
@@ -60,20 +61,22 @@ class Bucket:
         if answer.status >= 300:
             raise BenchmarkError(f"{method} {key}: {self.endpoint} answers {answer.status}; check S3_BUCKET and the keys")
 
-    def upload(self, folder):
-        """Puts all `data/` files of a folder; returns the keys."""
+    def files(self, folder):
+        """All `data/` files of a folder and their keys here."""
         files = sorted(path for path in Path(folder, "data").rglob("*.parquet"))
         if not files:
             raise BenchmarkError(f"{folder} holds no Parquet files below data/")
-        keys = [self.key(path.relative_to(folder).as_posix()) for path in files]
-        with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
-            list(pool.map(lambda pair: self.request("PUT", pair[0], pair[1].read_bytes()), zip(keys, files)))
-        return keys
+        return [(path, self.key(path.relative_to(folder).as_posix())) for path in files]
 
-    def remove(self, keys):
-        """Deletes what was uploaded."""
+    def upload(self, folder):
+        """Puts all files of a folder."""
         with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
-            list(pool.map(lambda key: self.request("DELETE", key), keys))
+            list(pool.map(lambda file: self.request("PUT", file[1], file[0].read_bytes()), self.files(folder)))
+
+    def remove(self, folder):
+        """Deletes what `upload` put; a key that is not there is no fault."""
+        with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+            list(pool.map(lambda file: self.request("DELETE", file[1]), self.files(folder)))
 
 
 def sign(bucket, method, host, path, body):
@@ -109,11 +112,17 @@ def given_bucket(folder):
         prefix=f"gristmill-benchmark-{uuid.uuid4()}",
         region=os.environ.get("S3_REGION", "us-east-1"),
     )
-    keys = bucket.upload(folder)
     try:
+        bucket.upload(folder)
         yield bucket
-    finally:
-        bucket.remove(keys)
+    except BaseException:
+        # The error that led here is the one to report.
+        try:
+            bucket.remove(folder)
+        except BenchmarkError as error:
+            print(f"objects may be left below {bucket.prefix}/ of bucket {bucket.name}: {error}", file=sys.stderr)
+        raise
+    bucket.remove(folder)
 
 
 @contextmanager
