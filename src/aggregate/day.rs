@@ -18,7 +18,7 @@ use crate::time::UsageDay;
 #[derive(Debug)]
 pub enum KernelPartial {
     /// Of a grouped kernel.
-    Grouped(GroupedPartial),
+    Grouped(Box<GroupedPartial>),
     /// Of a capacity kernel.
     Capacity(CapacityPartial),
     /// Of a members kernel.
@@ -144,7 +144,8 @@ impl DayState {
         let mut taken: Vec<Vec<Vec<KernelPartial>>> =
             self.scans.iter().map(|scan| scan.kernels.iter().map(|_| Vec::new()).collect()).collect();
         for worker in 0..self.partials.len() {
-            let partials = std::mem::replace(&mut *self.partials(worker), empty_partials(&self.scans, &GroupCounts::default()));
+            let partials =
+                std::mem::replace(&mut *self.partials(worker), empty_partials(&self.scans, &GroupCounts::default()));
             for (scan, kernels) in partials.into_iter().enumerate() {
                 for (kernel, partial) in kernels.into_iter().enumerate() {
                     taken[scan][kernel].push(partial);
@@ -250,7 +251,7 @@ fn empty_partials(scans: &[CompiledScan], expected: &GroupCounts) -> Vec<Vec<Ker
         CompiledKernel::Grouped { keys, sums, maxima, text_maxima, .. } => {
             let partial = GroupedPartial::new(keys.len(), sums.len(), maxima.len(), text_maxima.len());
             // Days differ a little.
-            KernelPartial::Grouped(partial.expecting(expected + expected / 16))
+            KernelPartial::Grouped(Box::new(partial.expecting(expected + expected / 16)))
         }
         CompiledKernel::Capacity { measures, .. } => KernelPartial::Capacity(CapacityPartial::new(measures.len())),
         CompiledKernel::Members { greatest_attribute, .. } => {

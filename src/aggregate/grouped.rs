@@ -160,17 +160,23 @@ impl GroupedPartial {
                 continue;
             }
             let key: [u32; WIDTH] = std::array::from_fn(|part| keys[part][row]);
-            *group = match self.trail.guess() {
-                Some(guess) if self.is_key_of(guess, &key) => {
-                    self.trail.guessed();
-                    guess
-                }
-                _ => self.look_up(&key),
-            };
+            *group = self.group_of(&key);
         }
     }
 
-    fn look_up<const WIDTH: usize>(&mut self, key: &[u32; WIDTH]) -> u32 {
+    /// The group of a key, guessed if the rows come in the order of the rows before.
+    #[inline]
+    fn group_of(&mut self, key: &[u32]) -> u32 {
+        match self.trail.guess() {
+            Some(guess) if self.is_key_of(guess, key) => {
+                self.trail.guessed();
+                guess
+            }
+            _ => self.look_up(key),
+        }
+    }
+
+    fn look_up(&mut self, key: &[u32]) -> u32 {
         if let Some(guess) = self.trail.second_guess()
             && self.is_key_of(guess, key)
         {
@@ -183,11 +189,10 @@ impl GroupedPartial {
     }
 
     #[inline]
-    fn is_key_of<const WIDTH: usize>(&self, group: u32, key: &[u32; WIDTH]) -> bool {
-        let start = group as usize * WIDTH;
-        self.keys
-            .get(start..start + WIDTH)
-            .is_some_and(|known| known.iter().zip(key).all(|(known, part)| known == part))
+    fn is_key_of(&self, group: u32, key: &[u32]) -> bool {
+        let start = group as usize * key.len();
+        let known = self.keys.get(start..start + key.len());
+        known.is_some_and(|known| known.iter().zip(key).all(|(known, part)| known == part))
     }
 
     fn find_groups_of_any_width(&mut self, keys: &[&[u32]], only_named: Option<&[u32]>, groups: &mut Vec<u32>) {
@@ -198,7 +203,7 @@ impl GroupedPartial {
                 continue;
             }
             key.iter_mut().zip(keys).for_each(|(part, ids)| *part = ids[row]);
-            groups.push(self.find_or_add(&key));
+            groups.push(self.group_of(&key));
         }
     }
 
@@ -319,7 +324,7 @@ impl GroupedPartial {
 
     /// Adds a group of another worker.
     pub fn absorb(&mut self, other: &Group<'_>, names: &[NameIds<'_>]) {
-        let group = self.find_or_add(other.keys) as usize;
+        let group = self.group_of(other.keys) as usize;
         let (high, low) = other.sums.split_at(self.sum_count);
         for (position, (high, low)) in high.iter().zip(low).enumerate() {
             self.add_sum(group, position, CompensatedSum { high: *high, low: *low });

@@ -67,7 +67,8 @@ impl Sink for Kept {
 /// The rows of the engine that writes.
 pub async fn native(config: &Config) -> Result<EngineDays, String> {
     let kept = Arc::new(Kept::default());
-    let report = run_into(config, &RunOptions::default(), &Progress::hidden(), Arc::clone(&kept) as Arc<dyn Sink>).await;
+    let report =
+        run_into(config, &RunOptions::default(), &Progress::hidden(), Arc::clone(&kept) as Arc<dyn Sink>).await;
     if report.exit_code != 0 {
         let days: Vec<String> = report.days.into_iter().filter_map(|day| day.error).collect();
         return Err(format!("{:?} {days:?}", report.error));
