@@ -35,6 +35,14 @@ impl std::ops::Add for Bytes {
     }
 }
 
+impl std::ops::Sub for Bytes {
+    type Output = Bytes;
+    /// Not below zero.
+    fn sub(self, other: Bytes) -> Bytes {
+        Bytes(self.0.saturating_sub(other.0))
+    }
+}
+
 impl std::iter::Sum for Bytes {
     fn sum<I: Iterator<Item = Bytes>>(iter: I) -> Bytes {
         iter.fold(Bytes(0), |a, b| a + b)

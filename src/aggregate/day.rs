@@ -59,9 +59,20 @@ impl LabelColumnStats {
     }
 }
 
-/// Groups per scan and kernel that one worker had on a day; nothing before the first day is complete.
+/// How many groups a worker may have, per scan and kernel: a guess by which room is made, no bound.
 #[derive(Debug, Clone, Default)]
 pub struct GroupCounts(Vec<Vec<usize>>);
+
+impl GroupCounts {
+    /// Before any day is complete: raw reports have a row per pod and hour.
+    pub fn of_rows(scans: &[CompiledScan], rows_of_scans: &[u64]) -> Self {
+        let groups = |rows: &u64| usize::try_from(rows / HOURS_PER_DAY).unwrap_or(0);
+        let of_scan = |(scan, rows): (&CompiledScan, &u64)| vec![groups(rows); scan.kernels.len()];
+        Self(scans.iter().zip(rows_of_scans).map(of_scan).collect())
+    }
+}
+
+const HOURS_PER_DAY: u64 = 24;
 
 /// One open day.
 pub struct DayState {

@@ -125,11 +125,12 @@ impl GroupedPartial {
 
     /// Approximate size in bytes.
     pub fn state_bytes(&self) -> usize {
-        self.keys.capacity() * 4
-            + self.sums.capacity() * 8
-            + self.maxima.capacity() * 8
-            + self.seen.capacity() * 4
-            + self.text_maxima.capacity() * 4
+        // Room that was made and not used is not resident.
+        self.keys.len() * 4
+            + self.sums.len() * 8
+            + self.maxima.len() * 8
+            + self.seen.len() * 4
+            + self.text_maxima.len() * 4
             + self.index.allocation_size()
             + self.trail.state_bytes()
     }

@@ -85,7 +85,7 @@ impl Trail {
 
     /// Approximate size in bytes.
     pub fn state_bytes(&self) -> usize {
-        (self.steps.capacity() + self.places.capacity()) * 4
+        (self.steps.len() + self.places.len()) * 4
     }
 
     /// Adds a step at the end. Repetitions of a group are steps too, as replicas on one node share it; rows in no order at

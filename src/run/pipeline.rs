@@ -21,9 +21,14 @@ use crate::runtime::memory_budget::{MemoryBudget, Permit};
 use crate::store::Store;
 use crate::telemetry::progress::Progress;
 use crate::time::UsageDay;
+use crate::units::Bytes;
 
 /// Chunks in hand per worker: enough to hide the latency of requests, few enough to stay in the order of the days.
 const CHUNKS_PER_WORKER: usize = 8;
+/// With so many bytes in hand fewer chunks do: reading ahead further would only fill memory.
+const ENOUGH_BYTES: Bytes = Bytes(48 << 20);
+/// Chunks per worker that may be in hand however large they are: one that is computed and two on their way.
+const LARGE_CHUNKS_PER_WORKER: usize = 3;
 
 /// What the pipeline works with.
 pub struct Pipeline<'a> {
@@ -67,6 +72,7 @@ impl Pipeline<'_> {
         let mut schedule = Schedule::new(plan, Arc::clone(&scans), self.rules.clone());
         let mut days = BTreeMap::new();
         let (mut fetch_seconds, mut compute_seconds) = (0.0, 0.0);
+        let mut bytes_in_hand = Bytes(0);
         let mut fetching = FuturesUnordered::new();
         let mut computing = FuturesUnordered::new();
         let mut closing = FuturesUnordered::new();
@@ -81,7 +87,7 @@ impl Pipeline<'_> {
                 closing.push(close(day).map(move |result| (number, result)));
             }
             let in_hand = fetching.len() + computing.len() + waiting.len();
-            if permit.is_none() && in_hand < self.pool.worker_count() * CHUNKS_PER_WORKER {
+            if permit.is_none() && self.has_room(in_hand, bytes_in_hand) {
                 permit = schedule.next_chunk().map(|chunk| (chunk, self.acquire(&plan.chunks[chunk])));
             }
             for (chunk, bytes) in std::mem::take(&mut waiting) {
@@ -95,17 +101,22 @@ impl Pipeline<'_> {
             }
             tokio::select! {
                 (chunk, permit) = granted(&mut permit), if permit.is_some() => {
+                    bytes_in_hand = bytes_in_hand + plan.chunks[chunk].stored_bytes;
                     fetching.push(self.fetch(&plan.chunks[chunk], chunk, permit));
                 }
                 Some((chunk, seconds, bytes)) = fetching.next() => {
                     fetch_seconds += seconds;
                     match bytes {
                         Ok(bytes) => waiting.push((chunk, bytes)),
-                        Err(failure) => schedule.chunk_done(chunk, Err((failure, None))),
+                        Err(failure) => {
+                            bytes_in_hand = bytes_in_hand - plan.chunks[chunk].stored_bytes;
+                            schedule.chunk_done(chunk, Err((failure, None)));
+                        }
                     }
                 }
                 Some((chunk, seconds, counts)) = computing.next() => {
                     compute_seconds += seconds;
+                    bytes_in_hand = bytes_in_hand - plan.chunks[chunk].stored_bytes;
                     self.progress.chunk_done(plan.chunks[chunk].row_count, plan.chunks[chunk].stored_bytes);
                     schedule.chunk_done(chunk, counts);
                 }
@@ -116,6 +127,11 @@ impl Pipeline<'_> {
             }
         }
         Outcome { days, end: schedule.end(), fetch_seconds, compute_seconds }
+    }
+
+    fn has_room(&self, chunks_in_hand: usize, bytes_in_hand: Bytes) -> bool {
+        let most = if bytes_in_hand < ENOUGH_BYTES { CHUNKS_PER_WORKER } else { LARGE_CHUNKS_PER_WORKER };
+        chunks_in_hand < self.pool.worker_count() * most
     }
 
     fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {

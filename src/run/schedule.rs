@@ -75,7 +75,7 @@ pub struct Schedule<'a> {
     largest_day_bytes: u64,
     peak_state_bytes: u64,
     /// Groups of the last complete day.
-    group_counts: GroupCounts,
+    group_counts: Option<GroupCounts>,
 }
 
 /// How the days of a schedule ended, apart from those that were closed.
@@ -115,7 +115,7 @@ impl<'a> Schedule<'a> {
             closing_bytes: BTreeMap::new(),
             largest_day_bytes: 0,
             peak_state_bytes: 0,
-            group_counts: GroupCounts::default(),
+            group_counts: None,
         };
         if !schedule.failed.is_empty() && schedule.rules.on_bad_day == OnBadDay::Stop {
             schedule.stop_beginning();
@@ -254,6 +254,10 @@ impl<'a> Schedule<'a> {
         let chunks = || self.plan.chunks.iter().filter(|chunk| chunk.days.contains(&day));
         let count = |scan: usize| chunks().filter(|chunk| chunk.scan == scan).count();
         let chunks_of_scan: Vec<usize> = (0..self.scans.len()).map(count).collect();
+        let rows = |scan: usize| chunks().filter(|chunk| chunk.scan == scan).map(|chunk| chunk.row_count).sum();
+        let rows_of_scans: Vec<u64> = (0..self.scans.len()).map(rows).collect();
+        let expected = self.group_counts.clone();
+        let expected = expected.unwrap_or_else(|| GroupCounts::of_rows(&self.scans, &rows_of_scans));
         let rules = &self.rules;
         let state = Arc::new(DayState::new(
             day,
@@ -262,7 +266,7 @@ impl<'a> Schedule<'a> {
             Arc::clone(&rules.keys),
             rules.label_rules,
             rules.label_cache_bytes,
-            &self.group_counts,
+            &expected,
         ));
         let chunks_left = chunks_of_scan.iter().sum();
         let open = OpenDay {
@@ -286,7 +290,7 @@ impl<'a> Schedule<'a> {
         if open.chunks_left == 0
             && let Some(open) = self.open.remove(&day)
         {
-            self.group_counts = open.state.group_counts();
+            self.group_counts = Some(open.state.group_counts());
             self.closing_bytes.insert(day, open.state_bytes);
             self.complete.push(CompleteDay { state: open.state, input_row_count: open.input_row_count });
         }
