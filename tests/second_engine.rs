@@ -21,6 +21,7 @@ use both_engines::{EngineDays, native, reference_sql, same_days};
 use case::{Case, Expected, PROFILES};
 use csv::Row;
 use gristmill::config::Config;
+use gristmill::generate::{GenerateOptions, generate};
 use gristmill::rollups::semantics::Semantics;
 use gristmill::schema::target::{OCP_DAILY_SUMMARY, TargetType};
 use odd_columns::Oddity;
@@ -183,4 +184,42 @@ async fn random_usage_gives_the_same_rows() {
     }
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
     assert!(compared > count, "only {compared} of {} runs gave rows", 3 * count);
+}
+
+/// A day of several thousand groups leaves in several batches, is rounded in pieces on all workers, and is merged from tables
+/// of several workers: none of it may show.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_of_many_batches_is_the_same_for_one_worker_for_many_and_by_sql() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options =
+        GenerateOptions { rows_per_file: 30_000, ..GenerateOptions::new(160_000, 1, folder.path().join("in")) };
+    let day = options.start.to_string();
+    let (org_id, source, cluster_id) = (options.org_id.clone(), options.source, options.cluster_id.clone());
+    generate(&options).expect("data are made");
+    let config = |workers: usize| {
+        case::parse(&json!({
+            "version": 1,
+            "organization": {"org_id": org_id},
+            "source": {"uuid": source, "cluster_id": cluster_id},
+            "period": {"start_date": day, "end_date": day},
+            "storage": {"url": format!("file://{}", folder.path().join("in").display())},
+            "target": {"kind": "none"},
+            "reference": {
+                "from": "inline",
+                "enabled_tag_keys": ["app", "component", "team", "tier", "version"],
+                "node_roles": [],
+            },
+            "performance": {"max_workers": workers},
+        }))
+    };
+    let one = native(&config(1)).await.expect("one worker runs");
+    let several = native(&config(4)).await.expect("four workers run");
+    assert_eq!(one.len(), 1);
+    assert!(one.values().all(|day| day.rows.len() > 2 * 2_048), "several batches");
+    assert!(
+        one.values().zip(several.values()).all(|(one, several)| one.rows == several.rows),
+        "same rows in the same order"
+    );
+    let sql = reference_sql(&config(2)).await.expect("the SQL runs");
+    same_days(&one, &sql).unwrap_or_else(|problem| panic!("{problem}"));
 }

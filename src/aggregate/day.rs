@@ -66,13 +66,16 @@ pub struct GroupCounts(Vec<Vec<usize>>);
 impl GroupCounts {
     /// Before any day is complete: raw reports have a row per pod and hour.
     pub fn of_rows(scans: &[CompiledScan], rows_of_scans: &[u64]) -> Self {
-        let groups = |rows: &u64| usize::try_from(rows / HOURS_PER_DAY).unwrap_or(0);
+        let groups =
+            |rows: &u64| usize::try_from(rows / HOURS_PER_DAY).map_or(MOST_GUESSED, |rows| rows.min(MOST_GUESSED));
         let of_scan = |(scan, rows): (&CompiledScan, &u64)| vec![groups(rows); scan.kernels.len()];
         Self(scans.iter().zip(rows_of_scans).map(of_scan).collect())
     }
 }
 
 const HOURS_PER_DAY: u64 = 24;
+/// Without a day to go by, room is made for no more: a wrong guess must not cost memory.
+const MOST_GUESSED: usize = 1 << 17;
 
 /// One open day.
 pub struct DayState {

@@ -125,7 +125,7 @@ impl GroupedPartial {
 
     /// Approximate size in bytes.
     pub fn state_bytes(&self) -> usize {
-        // Room that was made and not used is not resident.
+        // Room that was made and is not used yet hardly takes memory: pages come when they are touched.
         self.keys.len() * 4
             + self.sums.len() * 8
             + self.maxima.len() * 8

@@ -119,6 +119,12 @@ impl DayEncoder {
         Bytes::from_static(&TRAILER)
     }
 
+    /// Looks at every value of a batch without encoding it.
+    /// Errors: as for [`DayEncoder::encode`].
+    pub fn check(&self, batch: &RecordBatch, first_row_index: usize) -> Result<(), EncodeError> {
+        self.columns(batch, first_row_index).map(drop)
+    }
+
     /// Encodes the rows of a batch; `first_row_index` is the position of its first row in the day.
     /// Shape: n rows of 36 columns → frames of at most 4 MiB; row order is kept, each row gets a random version 4 uuid.
     /// Errors: a value that the target cannot hold, named by column and position; a batch with other columns.
@@ -236,7 +242,7 @@ pub async fn send(
     let failed = |error: tokio_postgres::Error| connection.error(action, &error);
     let mut frames = pin!(frames);
     let mut copy = pin!(connection.copy_in(action, &copy_statement(shape)).await?);
-    while let Some(frame) = frames.next().await {
+    while let Some(frame) = timeout(patience, frames.next()).await.map_err(|_| stalled())? {
         let sent = timeout(patience, copy.send(frame)).await.map_err(|_| stalled())?;
         if let Err(error) = sent {
             // The driver only says that the conversation is over; why is in the server's last answer.
@@ -292,7 +298,7 @@ impl RowIds {
         Self { state: [first.0 ^ second.1.rotate_left(32), first.1 ^ second.0.rotate_left(32)] }
     }
 
-    /// The next id. (The mixing is that of SplitMix64, Steele and others, 2014; a bijection, so no id repeats.)
+    /// The next id. (The mixing is that of SplitMix64, Steele and others, 2014; repeats are as unlikely as for random ids.)
     fn next(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
         for (state, half) in self.state.iter_mut().zip(bytes.chunks_exact_mut(8)) {

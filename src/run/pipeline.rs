@@ -25,7 +25,7 @@ use crate::units::Bytes;
 
 /// Chunks in hand per worker: enough to hide the latency of requests, few enough to stay in the order of the days.
 const CHUNKS_PER_WORKER: usize = 8;
-/// With so many bytes in hand fewer chunks do: reading ahead further would only fill memory.
+/// With so many stored bytes in hand fewer chunks do: reading ahead further would only fill memory.
 const ENOUGH_BYTES: Bytes = Bytes(48 << 20);
 /// Chunks per worker that may be in hand however large they are: one that is computed and two on their way.
 const LARGE_CHUNKS_PER_WORKER: usize = 3;
@@ -125,6 +125,11 @@ impl Pipeline<'_> {
                     days.extend(schedule.day_closed(day, result).map(|value| (day, value)));
                 }
             }
+        }
+        if !waiting.is_empty() {
+            // The plan puts what waits after what it waits for; should it ever not, the days must not pass for done.
+            let message = format!("{} row groups wait for a scan that is not under way", waiting.len());
+            schedule.stop(Failure::new(ErrorKind::Bug, message));
         }
         Outcome { days, end: schedule.end(), fetch_seconds, compute_seconds }
     }

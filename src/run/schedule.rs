@@ -254,7 +254,9 @@ impl<'a> Schedule<'a> {
         let chunks = || self.plan.chunks.iter().filter(|chunk| chunk.days.contains(&day));
         let count = |scan: usize| chunks().filter(|chunk| chunk.scan == scan).count();
         let chunks_of_scan: Vec<usize> = (0..self.scans.len()).map(count).collect();
-        let rows = |scan: usize| chunks().filter(|chunk| chunk.scan == scan).map(|chunk| chunk.row_count).sum();
+        let rows = |scan: usize| {
+            chunks().filter(|chunk| chunk.scan == scan).map(|chunk| chunk.row_count / chunk.days.len() as u64).sum()
+        };
         let rows_of_scans: Vec<u64> = (0..self.scans.len()).map(rows).collect();
         let expected = self.group_counts.clone();
         let expected = expected.unwrap_or_else(|| GroupCounts::of_rows(&self.scans, &rows_of_scans));

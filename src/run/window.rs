@@ -309,13 +309,14 @@ fn close_day<'a>(
                 let (tables, label_rows) = merge(&state);
                 let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
                 let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding())?;
+                let (label_stats, dropped) = (state.label_stats(), state.labels.stats().operator_pairs_dropped);
                 drop(tables);
+                drop(state);
                 let sums = in_pieces(columns.batch_count(), |batch| {
                     if reads_rows { columns.round(batch) } else { columns.make(batch) }
                 });
                 let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
-                let dropped = state.labels.stats().operator_pairs_dropped;
-                Ok((columns, sums, label_rows, state.label_stats(), dropped))
+                Ok((columns, sums, label_rows, label_stats, dropped))
             };
         let (columns, sums, label_rows, label_stats, operator_pairs_dropped) =
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;

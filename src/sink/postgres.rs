@@ -24,20 +24,33 @@ use crate::postgres::sql::TableName;
 use crate::sink::{DayRows, Rows, Sink, Written};
 use crate::time::{BillingMonth, UsageDay};
 
-/// A batch of rows to be made and encoded; computation, to be run where computing belongs.
+/// A batch of rows to be made and checked, or made and encoded; computation, to be run where computing belongs.
 pub struct EncodeJob {
     rows: Rows,
     batch: usize,
     encoder: Arc<DayEncoder>,
+    purpose: Purpose,
+}
+
+/// What becomes of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Its values are looked at; nothing is encoded.
+    Check,
+    /// It is encoded.
+    Encode,
 }
 
 impl EncodeJob {
-    /// Makes the batch, encodes it and frees it.
+    /// Makes the batch, checks or encodes it, and frees it.
     pub fn run(self) -> Result<Vec<Bytes>, EncodeError> {
         let made = self.rows.batch(self.batch);
         // What cannot be stored was found when the day was closed.
         let (batch, first_row_index) = made.map_err(|error| EncodeError::Lost(error.to_string()))?;
-        self.encoder.encode(&batch, first_row_index)
+        match self.purpose {
+            Purpose::Check => self.encoder.check(&batch, first_row_index).map(|()| Vec::new()),
+            Purpose::Encode => self.encoder.encode(&batch, first_row_index),
+        }
     }
 }
 
@@ -215,14 +228,16 @@ struct DayTransaction<'a> {
     encoder: Arc<DayEncoder>,
 }
 
-/// Batches of a day that are encoded before its transaction begins, so that the locks of a small day cover no computing; of a
-/// large one, so many wait encoded while the connection is busy, and as many more are in the making.
+/// Batches of a day that are encoded before its transaction begins, so that the locks of a small day cover no computing.
 const BATCHES_AHEAD: usize = 4;
+/// Batches of a large day that are being encoded while the connection is busy; one more waits.
+const BATCHES_AT_ONCE: usize = 2;
 
 impl DayTransaction<'_> {
     /// One attempt, on a connection that is given back only after everything on it went well.
     async fn attempt(&self) -> Result<Written, PostgresError> {
-        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        self.check().await?;
+        let (sender, receiver) = mpsc::channel(1);
         let write = async {
             let frames = Frames::first(receiver).await;
             let lease = self.sink.shared.pool.lease().await?;
@@ -235,11 +250,22 @@ impl DayTransaction<'_> {
         Ok(written)
     }
 
-    /// Encodes batch after batch, some at once, in order.
+    /// Looks at every value of a day that will not be encoded as a whole before its transaction begins: a value that cannot be
+    /// stored must not cost the database a DELETE and a COPY that are rolled back.
+    async fn check(&self) -> Result<(), PostgresError> {
+        if self.rows.rows.batch_count() <= BATCHES_AHEAD {
+            return Ok(());
+        }
+        let mut checked = self.jobs(Purpose::Check);
+        while let Some(result) = checked.next().await {
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Encodes batch after batch in order.
     async fn encode(&self, sender: mpsc::Sender<Vec<Bytes>>) -> Result<(), PostgresError> {
-        let job = |batch| EncodeJob { rows: self.rows.rows.clone(), batch, encoder: Arc::clone(&self.encoder) };
-        let batches = stream::iter(0..self.rows.rows.batch_count());
-        let mut encoded = batches.map(|batch| (self.sink.shared.encode)(job(batch))).buffered(BATCHES_AHEAD);
+        let mut encoded = self.jobs(Purpose::Encode);
         while let Some(frames) = encoded.next().await {
             // The writer's own failure is the one to report.
             if sender.send(frames?).await.is_err() {
@@ -247,6 +273,14 @@ impl DayTransaction<'_> {
             }
         }
         Ok(())
+    }
+
+    /// One job per batch, a few at once, results in order.
+    fn jobs(&self, purpose: Purpose) -> impl Stream<Item = Result<Vec<Bytes>, EncodeError>> + Unpin + '_ {
+        let (rows, encoder) = (&self.rows.rows, &self.encoder);
+        let job = move |batch| EncodeJob { rows: rows.clone(), batch, encoder: Arc::clone(encoder), purpose };
+        let batches = stream::iter(0..rows.batch_count());
+        batches.map(move |batch| (self.sink.shared.encode)(job(batch))).buffered(BATCHES_AT_ONCE)
     }
 
     async fn run(&self, connection: &Connection, frames: Frames) -> Result<Written, PostgresError> {

@@ -19,12 +19,10 @@ use crate::schema::source as report;
 use crate::time::UsageDay;
 
 /// What a row stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowKind {
-    /// Usage of pods.
+    /// Usage of pods, or capacity of a node that none used.
     Pod,
-    /// Capacity of a node that no pod used.
-    Unallocated,
     /// A volume.
     Storage,
 }
@@ -223,6 +221,7 @@ pub fn finish(tables: &DayTables<'_>, reference: &ReferenceData, semantics: Sema
         &mut storage::Joins { labels: &mut labels, categories: &mut categories, semantics, arithmetic },
     )?;
     let PodRows { rows: usage, order: usage_order, capacities } = pods;
+    assert_eq!(usage.len(), usage_order.len(), "every row has its place in the order");
     let sets = usage.iter().map(|row| row.labels).chain(volumes.iter().map(|row| row.labels));
     let label_texts = LabelTexts::new(tables.labels, sets);
     Ok(Finish { usage, usage_order, capacities, volumes, label_texts })

@@ -131,6 +131,40 @@ async fn a_value_that_does_not_fit_stops_before_the_transaction() {
 }
 
 #[tokio::test]
+async fn a_value_late_in_a_large_day_is_found_before_the_old_rows_are_touched() {
+    let (config, client) = ready_database().await;
+    let source = Uuid::new_v4();
+    let sink = sink(&config, source);
+    sink.replace(pod_rows(day("2025-10-01"), source, 2, 1, None)).await.unwrap();
+    // Whoever deletes the old rows has to wait for this session.
+    client.batch_execute(&format!("BEGIN; SELECT 1 FROM {} FOR UPDATE", target(&config))).await.unwrap();
+    let mut rows = pod_rows(day("2025-10-01"), source, 2, 1, None);
+    let batch = |name| crate::day_rows::batch(rows.day, source, 2, vec![("namespace", crate::day_rows::texts(name))]);
+    let mut batches = vec![batch(vec![Some("fine"), Some("fine")]); 6];
+    batches.push(batch(vec![Some("fine"), Some("secret\0value")]));
+    rows.rows = Rows::Batches(batches);
+    let answer = tokio::time::timeout(Duration::from_secs(30), sink.replace(rows)).await;
+    let failure = answer.expect("nothing waits for a lock").unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::ValueUnusable);
+    assert!(failure.message.contains("column `namespace`, row 13"), "{}", failure.message);
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(count(&client, &format!("SELECT count(*) FROM {}", target(&config))).await, 2);
+}
+
+#[tokio::test]
+async fn a_day_of_many_batches_arrives_whole() {
+    let (config, client) = ready_database().await;
+    let source = Uuid::new_v4();
+    let mut rows = pod_rows(day("2025-10-01"), source, 14, 1, None);
+    let whole = pod_rows(day("2025-10-01"), source, 2, 1, None).rows;
+    let Rows::Batches(pair) = whole else { panic!("batches that are there") };
+    rows.rows = Rows::Batches(vec![pair[0].clone(); 7]);
+    sink(&config, source).replace(rows).await.unwrap();
+    assert_eq!(count(&client, &format!("SELECT count(*) FROM {}", target(&config))).await, 14);
+    assert_eq!(count(&client, &format!("SELECT count(DISTINCT uuid) FROM {}", target(&config))).await, 14);
+}
+
+#[tokio::test]
 async fn json_that_postgresql_refuses_is_reported_without_the_value() {
     let (config, client) = ready_database().await;
     let source = Uuid::new_v4();
