@@ -138,7 +138,7 @@ impl DayColumns {
     /// Errors: a capacity that numeric(33,15) cannot hold, with the keys of its first row.
     pub fn new(
         tables: &DayTables<'_>,
-        finish: Finish,
+        mut finish: Finish,
         stamp: &Stamp,
         rounding: DecimalRounding,
     ) -> Result<Self, EnrichError> {
@@ -156,6 +156,8 @@ impl DayColumns {
                 volume_names.push((column.name, texts(tables.names(column.name))?));
             }
         }
+        let (text, ends) = finish.label_texts.take();
+        let labels = Texts::joined(text, &ends).map_err(broken)?;
         let mut this = Self {
             day,
             rounding,
@@ -164,7 +166,7 @@ impl DayColumns {
             nodes: texts(tables.names(source::NODE.name))?,
             resource_ids: texts(tables.names(source::RESOURCE_ID.name))?,
             volume_names,
-            labels: Texts::new(finish.label_texts.iter()).map_err(broken)?,
+            labels,
             constants: Constants::new(day, stamp).map_err(broken)?,
             finish,
         };

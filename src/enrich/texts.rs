@@ -36,6 +36,17 @@ impl Texts {
         Ok(Self { values: Arc::new(StringArray::try_new(offsets, bytes.into(), None)?) })
     }
 
+    /// Texts that lie one after the other; nothing is copied.
+    /// Errors: as for [`Texts::new`].
+    pub fn joined(text: String, ends: &[usize]) -> Result<Self, ArrowError> {
+        let overflow = |end: usize| ArrowError::OffsetOverflowError(end);
+        let end = |end: &usize| i32::try_from(*end).map_err(|_| overflow(*end));
+        let offsets: Vec<i32> = std::iter::once(Ok(0)).chain(ends.iter().map(end)).collect::<Result<_, _>>()?;
+        i32::try_from(offsets.len()).map_err(|_| overflow(offsets.len()))?;
+        let offsets = arrow_buffer::OffsetBuffer::new(offsets.into());
+        Ok(Self { values: Arc::new(StringArray::try_new(offsets, text.into_bytes().into(), None)?) })
+    }
+
     /// One text; empty for null.
     pub fn text(&self, position: u32) -> String {
         let position = position as usize;

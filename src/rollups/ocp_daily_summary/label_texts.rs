@@ -42,9 +42,8 @@ impl LabelTexts {
         self.places.get(set.0 as usize).copied().filter(|place| *place != UNUSED)
     }
 
-    /// The texts in the order of their places.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
+    /// Takes the texts out, in the order of their places: one after the other, and where each ends. The places stay.
+    pub fn take(&mut self) -> (String, Vec<usize>) {
+        (std::mem::take(&mut self.text), std::mem::take(&mut self.ends))
     }
 }

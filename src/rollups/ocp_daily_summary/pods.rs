@@ -227,11 +227,13 @@ struct CapacityIndex<'a> {
     rows: Vec<CapacityRow>,
     /// By id of the node: maxima and position of the last row.
     last: Vec<Option<([Option<f64>; 2], u32)>>,
+    /// All positions: a node that was resized must not get a row for every change of order.
+    known: HashMap<(NameId, [Option<u64>; 2]), u32>,
 }
 
 impl<'a> CapacityIndex<'a> {
     fn new(of_day: &'a Capacities, arithmetic: Arithmetic, node_count: usize) -> Self {
-        Self { of_day, arithmetic, rows: Vec::new(), last: vec![None; node_count] }
+        Self { of_day, arithmetic, rows: Vec::new(), last: vec![None; node_count], known: HashMap::new() }
     }
 
     /// The position of a node's capacities; `maxima` are its cores and bytes. Zero has no sign among maxima.
@@ -244,6 +246,11 @@ impl<'a> CapacityIndex<'a> {
     }
 
     fn add(&mut self, node: NameId, maxima: [Option<f64>; 2]) -> Result<u32, ArithmeticError> {
+        let key = (node, maxima.map(|maximum| maximum.map(f64::to_bits)));
+        if let Some(position) = self.known.get(&key) {
+            self.last[node.0 as usize] = Some((maxima, *position));
+            return Ok(*position);
+        }
         let memory_gigabytes = maxima[1].map(|bytes| self.arithmetic.product(bytes, GIBIBYTES_PER_BYTE)).transpose()?;
         let (hours, cluster) = (self.of_day.node(node), self.of_day.cluster());
         let position = u32::try_from(self.rows.len()).expect("rows are numbered in 32 bits");
@@ -256,6 +263,7 @@ impl<'a> CapacityIndex<'a> {
             cluster.memory_gigabyte_hours,
         ]);
         self.last[node.0 as usize] = Some((maxima, position));
+        self.known.insert(key, position);
         Ok(position)
     }
 }
@@ -297,5 +305,22 @@ pub fn max_of(left: Option<f64>, right: Option<f64>) -> Option<f64> {
     match (left, right) {
         (Some(left), Some(right)) => Some(greatest(left, right)),
         (left, right) => left.or(right),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resized_node_has_two_capacities_however_often_they_change() {
+        let arithmetic = Arithmetic { range_is_checked: false };
+        let of_day = Capacities::new(None, true, arithmetic).unwrap();
+        let mut index = CapacityIndex::new(&of_day, arithmetic, 2);
+        let position = |index: &mut CapacityIndex<'_>, cores| index.position(NameId(1), [Some(cores), None]).unwrap();
+        let positions: Vec<u32> = (0..100).map(|row| position(&mut index, f64::from(4 + 4 * (row % 2)))).collect();
+        assert!(positions.iter().zip([0, 1].iter().cycle()).all(|(found, expected)| found == expected));
+        assert_eq!(index.rows.len(), 2);
+        assert_eq!([position(&mut index, f64::NAN), position(&mut index, f64::NAN)], [2, 2]);
     }
 }
