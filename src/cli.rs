@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::config::{self, Config, Resolved};
-use crate::convert::{ConvertOptions, ConvertTarget, convert};
+use crate::convert::{ConvertOptions, ConvertTarget, convert_until};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, generate};
 use crate::init_db::{InitOptions, init_db as make_ready};
@@ -421,7 +421,9 @@ fn generate_into(
 
 fn convert_command(arguments: &ConvertArguments) -> Result<u8, Failure> {
     let options = convert_options(arguments)?;
-    let report = until_stopped(convert(&options))?;
+    let runtime = new_runtime()?;
+    // Stopped, it removes what it has written.
+    let report = runtime.block_on(async { convert_until(&options, stop_signal()?).await })?;
     print(&report.text());
     if let Some(path) = &arguments.report {
         let text = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -466,13 +468,23 @@ fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failu
 /// Runs on a fresh runtime until the work ends or the process is told to stop. What is dropped then rolls back.
 fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     new_runtime()?.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(no_runtime)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_runtime)?;
+        let stop = stop_signal()?;
         tokio::select! {
             result = work => result,
-            _ = terminate.recv() => Err(Failure::new(ErrorKind::Interrupted, "stopped by SIGTERM")),
-            _ = interrupt.recv() => Err(Failure::new(ErrorKind::Interrupted, "stopped by SIGINT")),
+            failure = stop => Err(failure),
+        }
+    })
+}
+
+/// Ends when the process is told to stop; from now on signals do nothing else.
+fn stop_signal() -> Result<impl Future<Output = Failure>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_runtime)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => Failure::new(ErrorKind::Interrupted, "stopped by SIGTERM"),
+            _ = interrupt.recv() => Failure::new(ErrorKind::Interrupted, "stopped by SIGINT"),
         }
     })
 }

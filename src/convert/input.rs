@@ -49,8 +49,6 @@ enum Source {
 pub(super) struct ReportFile {
     pub(super) name: String,
     pub(super) shape: Arc<Shape>,
-    /// Which of the delivery's files of this kind it is, by name.
-    pub(super) counter: u64,
     header: Vec<u8>,
 }
 
@@ -108,10 +106,26 @@ impl Inventory {
                 }
                 Ok(())
             }
-            Source::Payload(path) => payload::for_each_file(path, |name, size, reader| {
-                let Some(report) = self.reports.get(name) else { return Ok(true) };
-                read_pieces(report, path, Some(size), reader, send)
-            }),
+            Source::Payload(path) => self.read_payload(path, send),
+        }
+    }
+
+    /// Errors: `Changed` if the payload no longer holds each report once.
+    fn read_payload(&self, path: &Path, send: &mut dyn FnMut(Piece) -> bool) -> Result<(), ConvertError> {
+        let changed = |file: &str| ConvertError::Changed { file: file.to_owned() };
+        let mut left: BTreeSet<&str> = self.reports.keys().map(String::as_str).collect();
+        let mut is_wanted = true;
+        payload::for_each_file(path, |name, size, reader| {
+            let Some(report) = self.reports.get(name) else { return Ok(true) };
+            if !left.remove(name) {
+                return Err(changed(name));
+            }
+            is_wanted = read_pieces(report, path, Some(size), reader, send)?;
+            Ok(is_wanted)
+        })?;
+        match left.first() {
+            Some(lost) if is_wanted => Err(changed(lost)),
+            _ => Ok(()),
         }
     }
 
@@ -197,13 +211,10 @@ impl Found {
         if self.headers.is_empty() {
             return Err(ConvertError::NoReports { place });
         }
-        let mut counters = BTreeMap::new();
         let mut reports = BTreeMap::new();
         for (name, header) in self.headers {
             let (shape, header) = header?;
-            let next = counters.entry(shape.report).or_insert(0_u64);
-            let report = ReportFile { name: name.clone(), shape: Arc::new(shape), counter: *next, header };
-            *next += 1;
+            let report = ReportFile { name: name.clone(), shape: Arc::new(shape), header };
             reports.insert(name, Arc::new(report));
         }
         self.others.sort();

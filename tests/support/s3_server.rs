@@ -243,6 +243,12 @@ impl S3Server {
         self.state.refuses_deletes.store(on, Ordering::Relaxed);
     }
 
+    /// The bytes of an object that is there.
+    pub fn content(&self, key: &str) -> Vec<u8> {
+        let stored = self.state.objects.lock().unwrap()[key].clone();
+        stored.content.read(0..stored.content.size()).unwrap().to_vec()
+    }
+
     /// Keys of all objects.
     pub fn keys(&self) -> Vec<String> {
         self.state.objects.lock().unwrap().keys().cloned().collect()

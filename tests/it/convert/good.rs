@@ -342,3 +342,21 @@ async fn a_second_conversion_replaces_the_first_only_when_asked() {
     bed.convert(&["--manifest-id", "2"]).await.expect(0, &["2 objects"]);
     assert_eq!(bed.objects().len(), 4, "another delivery stands beside it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_report_and_day_are_numbered() {
+    let rows = |days: &[&str]| {
+        csv(NODE_HEADER, &days.iter().map(|day| format!("{},n,label_a:1", times(day, 0))).collect::<Vec<_>>())
+    };
+    let bed = Bed::with("a.csv", rows(&["2025-10-01"]));
+    bed.write("b.csv", rows(&["2025-10-02"]));
+    bed.write("c.csv", rows(&["2025-10-02", "2025-10-01"]));
+    bed.convert(&[]).await.expect(0, &["8 objects"]);
+    let mut names: Vec<String> =
+        bed.objects().iter().map(|(key, _)| key.rsplit('/').next().unwrap().to_owned()).collect();
+    names.retain(|name| !name.contains("daily"));
+    names.sort();
+    let expected =
+        ["01.1.0_0", "01.1.1_0", "02.1.0_0", "02.1.1_0"].map(|name| format!("node_labels.2025-10-{name}.parquet"));
+    assert_eq!(names, expected);
+}
