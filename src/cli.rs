@@ -18,6 +18,7 @@ use crate::rollups::semantics::Semantics;
 use crate::run::verify::{VerifyOptions, verify_target};
 use crate::run::{self, RunOptions, check};
 use crate::runtime::limits;
+use crate::runtime::stopping::stop_signal;
 use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
@@ -423,7 +424,7 @@ fn convert_command(arguments: &ConvertArguments) -> Result<u8, Failure> {
     let options = convert_options(arguments)?;
     let runtime = new_runtime()?;
     // Stopped, it removes what it has written.
-    let report = runtime.block_on(async { convert_until(&options, stop_signal()?).await })?;
+    let report = runtime.block_on(async { convert_until(&options, stop_signal().map_err(no_runtime)?).await })?;
     print(&report.text());
     if let Some(path) = &arguments.report {
         let text = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -468,23 +469,10 @@ fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failu
 /// Runs on a fresh runtime until the work ends or the process is told to stop. What is dropped then rolls back.
 fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     new_runtime()?.block_on(async {
-        let stop = stop_signal()?;
+        let stop = stop_signal().map_err(no_runtime)?;
         tokio::select! {
             result = work => result,
             failure = stop => Err(failure),
-        }
-    })
-}
-
-/// Ends when the process is told to stop; from now on signals do nothing else.
-fn stop_signal() -> Result<impl Future<Output = Failure>, Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_runtime)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => Failure::new(ErrorKind::Interrupted, "stopped by SIGTERM"),
-            _ = interrupt.recv() => Failure::new(ErrorKind::Interrupted, "stopped by SIGINT"),
         }
     })
 }

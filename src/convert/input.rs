@@ -282,3 +282,43 @@ pub(super) fn name_of(path: &[u8]) -> String {
 pub(super) fn buffered(path: &Path) -> io::Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 18, File::open(path)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    const REPORT: &str = "report_period_start,report_period_end,interval_start,interval_end,node,node_labels\n";
+
+    fn pack(path: &Path, names: &[&str]) {
+        let mut archive = tar::Builder::new(GzEncoder::new(File::create(path).unwrap(), Compression::fast()));
+        let manifest = r#"{"uuid": "u", "files": ["a.csv", "b.csv"]}"#;
+        for name in names {
+            let content = if *name == MANIFEST_NAME { manifest } else { REPORT };
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+        }
+        archive.into_inner().unwrap().finish().unwrap();
+    }
+
+    #[test]
+    fn a_payload_that_changes_between_look_and_reading_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.tar.gz");
+        let whole = [MANIFEST_NAME, "a.csv", "b.csv"];
+        pack(&path, &whole);
+        let inventory = Inventory::of(&path).unwrap();
+        assert!(inventory.read(&mut |_| true).is_ok());
+        for changed in [&whole[..2], &["a.csv", "b.csv", "b.csv"]] {
+            pack(&path, changed);
+            let error = inventory.read(&mut |_| true).unwrap_err();
+            assert!(matches!(&error, ConvertError::Changed { file } if file == "b.csv"), "{error}");
+        }
+        // Whoever wants no more does not miss anything.
+        pack(&path, &whole[..2]);
+        assert!(inventory.read(&mut |_| false).is_ok());
+    }
+}
