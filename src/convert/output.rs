@@ -364,4 +364,40 @@ mod tests {
         assert_eq!(fs::read(folder.path().join(KEY)).unwrap(), b"new");
         assert_eq!(fs::read(folder.path().join(other)).unwrap(), b"old");
     }
+
+    #[tokio::test]
+    async fn files_lose_their_names_again_if_one_of_them_gets_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_the_way = folder.path().join(KEY.replace("0_0", "0_1"));
+        fs::create_dir_all(&in_the_way).unwrap();
+        let mut output = Output::folder(folder.path(), true);
+        put(&mut output, KEY, "new").await.unwrap();
+        put(&mut output, &KEY.replace("0_0", "0_1"), "new").await.unwrap();
+        let error = output.publish().await.unwrap_err();
+        assert!(error.message.contains("cannot write") && error.message.contains("0_1.parquet"), "{error}");
+        assert!(!error.message.contains("overwritten"), "{error}");
+        assert_eq!(names(folder.path()), ["pod_usage.2025-10-01.7.0_1.parquet"]);
+
+        // An older file that was there before is not lost: its successor stays, and the message says so.
+        fs::write(folder.path().join(KEY), "old").unwrap();
+        let mut output = Output::folder(folder.path(), true);
+        put(&mut output, KEY, "new").await.unwrap();
+        put(&mut output, &KEY.replace("0_0", "0_1"), "new").await.unwrap();
+        let error = output.publish().await.unwrap_err();
+        assert!(error.message.contains("1 older objects are overwritten"), "{error}");
+        assert_eq!(fs::read(folder.path().join(KEY)).unwrap(), b"new");
+    }
+
+    #[tokio::test]
+    async fn older_files_go_last_and_are_named_if_they_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let older = folder.path().join(KEY.replace("0_0", "0_1"));
+        // No file, so it cannot be removed like one.
+        fs::create_dir_all(&older).unwrap();
+        let mut output = Output::folder(folder.path(), true);
+        put(&mut output, KEY, "new").await.unwrap();
+        let text = output.publish().await.unwrap_err().message_with_causes();
+        assert!(text.contains("the new objects are there") && text.contains("0_1.parquet"), "{text}");
+        assert_eq!(fs::read(folder.path().join(KEY)).unwrap(), b"new");
+    }
 }

@@ -111,6 +111,9 @@ async fn a_server_on_a_folder_lists_reads_and_keeps_objects() {
     let object =
         gristmill::store::ObjectRef { key: &entries[0].key, size: entries[0].size, etag: entries[0].etag.as_deref() };
     assert_eq!(store.read_range(object, 2..5).await.unwrap(), "234");
+    let gone = ["data/a/one", "data/a/never", "data/a/two"].map(str::to_owned);
+    store.delete(&gone).await.unwrap();
+    assert!(store.list("data/").await.unwrap().is_empty() && !folder.path().join("data/a/two").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,15 @@
 //! Objects that go straight into a bucket.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use gristmill::convert::{ConvertOptions, ConvertTarget, convert_until};
+use gristmill::error::{ErrorKind, Failure};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{Bed, DAY, NODE_HEADER, POD_HEADER, csv, pod_row, reports, times};
 use crate::binary::Invocation;
-use crate::delivery::{from_server, into_csv};
+use crate::delivery::{ORG, SOURCE, from_server, into_csv};
 use crate::s3_server::S3Server;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,4 +136,24 @@ async fn a_bucket_that_is_not_there_is_named() {
         bed.write(name, text);
     }
     bed.convert(&[]).await.expect(78, &["s3://another", "no such bucket"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversion_that_is_stopped_takes_its_objects_back() {
+    let server = S3Server::start().await;
+    let bed = bed_with_reports(&server);
+    let target = ConvertTarget::Storage(Box::new(crate::bucket::in_process(&server)));
+    let mut options = ConvertOptions::new(bed.input.path(), target, ORG, SOURCE.parse().unwrap());
+    options.workers = 1;
+    server.set_latency(Duration::from_millis(100));
+    let first_object = async {
+        while server.keys().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Failure::new(ErrorKind::Interrupted, "stopped by the test")
+    };
+    let failure = convert_until(&options, first_object).await.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::Interrupted);
+    assert!(failure.message.contains("stopped by the test; the objects written so far were removed"), "{failure}");
+    assert_eq!(server.keys(), [""; 0]);
 }
