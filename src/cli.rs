@@ -422,9 +422,9 @@ fn generate_into(
 
 fn convert_command(arguments: &ConvertArguments) -> Result<u8, Failure> {
     let options = convert_options(arguments)?;
-    let runtime = new_runtime()?;
     // Stopped, it removes what it has written.
-    let report = runtime.block_on(async { convert_until(&options, stop_signal().map_err(no_runtime)?).await })?;
+    let report =
+        new_runtime()?.block_on(async { convert_until(&options, stop_signal().map_err(no_runtime)?).await })?;
     print(&report.text());
     if let Some(path) = &arguments.report {
         let text = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -472,7 +472,7 @@ fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
         let stop = stop_signal().map_err(no_runtime)?;
         tokio::select! {
             result = work => result,
-            failure = stop => Err(failure),
+            failure = stop => Err(Failure { message: failure.message + "; nothing is half-written", ..failure }),
         }
     })
 }

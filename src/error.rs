@@ -174,7 +174,7 @@ impl ErrorKind {
             K::ReportPeriodMissing => "create the report period in the reference, or set source.report_period_id",
             K::FileUnwritable => "check that the named file or folder can be written and that space is left",
             K::NotComparable => "check what --against names and the target of the configuration (docs/verify.md)",
-            K::Interrupted => "nothing is half-written; run again",
+            K::Interrupted => "run again",
             K::Bug => "please report this with the message and the version",
         }
     }

@@ -124,6 +124,7 @@ impl Output {
         let (older, new): (Vec<String>, Vec<String>) = self.written.iter().cloned().partition(was_there);
         let mut notes = Vec::new();
         match store.delete(&new).await {
+            Ok(()) if new.is_empty() => {}
             Ok(()) => notes.push("the objects written so far were removed".to_owned()),
             Err(error) => notes.push(format!(
                 "{}: remove them, or convert again with `--replace`",
