@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::config::{self, Config, Resolved};
-use crate::convert::{ConvertOptions, ConvertTarget, convert};
+use crate::convert::{ConvertOptions, ConvertTarget, convert_until};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, generate};
 use crate::init_db::{InitOptions, init_db as make_ready};
@@ -18,6 +18,7 @@ use crate::rollups::semantics::Semantics;
 use crate::run::verify::{VerifyOptions, verify_target};
 use crate::run::{self, RunOptions, check};
 use crate::runtime::limits;
+use crate::runtime::stopping::stop_signal;
 use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
@@ -421,7 +422,9 @@ fn generate_into(
 
 fn convert_command(arguments: &ConvertArguments) -> Result<u8, Failure> {
     let options = convert_options(arguments)?;
-    let report = until_stopped(convert(&options))?;
+    // Stopped, it removes what it has written.
+    let report =
+        new_runtime()?.block_on(async { convert_until(&options, stop_signal().map_err(no_runtime)?).await })?;
     print(&report.text());
     if let Some(path) = &arguments.report {
         let text = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -466,13 +469,10 @@ fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failu
 /// Runs on a fresh runtime until the work ends or the process is told to stop. What is dropped then rolls back.
 fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     new_runtime()?.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(no_runtime)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_runtime)?;
+        let stop = stop_signal().map_err(no_runtime)?;
         tokio::select! {
             result = work => result,
-            _ = terminate.recv() => Err(Failure::new(ErrorKind::Interrupted, "stopped by SIGTERM")),
-            _ = interrupt.recv() => Err(Failure::new(ErrorKind::Interrupted, "stopped by SIGINT")),
+            failure = stop => Err(Failure { message: failure.message + "; nothing is half-written", ..failure }),
         }
     })
 }

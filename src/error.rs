@@ -139,7 +139,7 @@ impl ErrorKind {
             K::ReportUnknown => {
                 "name the operator's reports with `--in`: a folder of CSV files, one of them, or a payload; docs/convert.md lists the reports"
             }
-            K::ReportUnreadable => "nothing was converted; mend the named file or fetch it again",
+            K::ReportUnreadable => "mend the named file or fetch it again",
             K::PayloadUnusable => "nothing was converted; fetch the whole payload again, with its manifest.json",
             K::LabelMalformed => {
                 "mend the label text at its source; under `semantics: balanced`, `labels.on_malformed: empty` takes it as {}"
@@ -161,7 +161,7 @@ impl ErrorKind {
             K::StorageUnavailable => "check storage.endpoint and the network, then run again",
             K::BucketMissing => "check storage.url",
             K::AccessDenied => {
-                "check the access and secret key, and that they may list and read the bucket (`generate` also writes)"
+                "check the access and secret key, and that they may list and read the bucket (`generate` and `convert` also write and remove)"
             }
             K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
             K::LockBusy => "another run writes this day; wait for it, then run again",
@@ -174,7 +174,7 @@ impl ErrorKind {
             K::ReportPeriodMissing => "create the report period in the reference, or set source.report_period_id",
             K::FileUnwritable => "check that the named file or folder can be written and that space is left",
             K::NotComparable => "check what --against names and the target of the configuration (docs/verify.md)",
-            K::Interrupted => "nothing is half-written; run again",
+            K::Interrupted => "run again",
             K::Bug => "please report this with the message and the version",
         }
     }

@@ -3,17 +3,15 @@
 //! What waits is bounded: if the rows of unfinished objects grow beyond a limit, the day that has waited longest is
 //! written with what it has. Where objects are cut depends on the rows alone, never on how fast threads are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMillisecondType;
 use tokio::task::JoinSet;
 
 use super::ConvertOptions;
 use super::block::{Counts, Parsed, Part};
 use super::error::ConvertError;
-use super::header::{ColumnSource, Shape};
+use super::hours::{CoveredHours, hours_of_rows};
 use super::input::{Inventory, ReportFile};
 use super::objects::{ObjectRows, Slice, encode};
 use super::output::{Output, Target};
@@ -38,6 +36,10 @@ pub(super) struct Conversion {
     manifest_id: String,
     pool: CpuPool,
     output: Output,
+    /// What the delivery covers, if its reports were all looked at before.
+    hours: CoveredHours,
+    /// How many files of a report had rows of a day so far.
+    counters: BTreeMap<(&'static str, UsageDay), u64>,
     /// The file whose blocks come now.
     open: Option<OpenFile>,
     files: Vec<ConvertedFile>,
@@ -63,6 +65,8 @@ struct OpenDay {
     bytes: usize,
     /// When rows came last.
     last_touched: u64,
+    /// Which of the delivery's files of this report and day it is.
+    counter: u64,
     /// Objects that were written of this file and day.
     written: u64,
 }
@@ -85,10 +89,22 @@ impl Conversion {
             manifest_id,
             pool,
             output,
+            hours: CoveredHours::default(),
+            counters: BTreeMap::new(),
             open: None,
             objects: Vec::new(),
             tasks: JoinSet::new(),
         }
+    }
+
+    /// Whether objects can be seen before the conversion is complete.
+    pub(super) fn writes_visibly(&self) -> bool {
+        self.output.is_store()
+    }
+
+    /// Takes what a look at all reports told.
+    pub(super) fn set_hours(&mut self, hours: CoveredHours) {
+        self.hours = hours;
     }
 
     /// Takes the next block of a file.
@@ -117,12 +133,24 @@ impl Conversion {
         Ok(())
     }
 
-    /// Waits for all objects and makes them visible.
-    pub(super) async fn finish(mut self) -> Result<ConvertReport, Failure> {
+    /// Waits for all objects.
+    pub(super) async fn write_out(&mut self) -> Result<(), Failure> {
         while !self.tasks.is_empty() {
             self.await_task().await?;
         }
-        let stale = self.output.publish().await?;
+        Ok(())
+    }
+
+    /// Removes what was written; the failure that led here then also says what could not be undone.
+    pub(super) async fn undo(mut self, failure: Failure) -> Failure {
+        // A request that is given up half-way may still be carried out, after its object was removed.
+        while self.tasks.join_next().await.is_some() {}
+        self.output.undo(failure).await
+    }
+
+    /// Makes all objects visible and removes those that they replace.
+    pub(super) async fn finish(mut self) -> Result<ConvertReport, Failure> {
+        let removed = self.output.publish().await?;
         self.files.sort_by(|left, right| left.name.cmp(&right.name));
         self.objects.sort();
         let mut total = Counts::default();
@@ -134,7 +162,7 @@ impl Conversion {
             total,
             objects: self.objects,
             ignored: self.inventory.ignored.clone(),
-            stale,
+            removed,
         })
     }
 
@@ -153,7 +181,12 @@ impl Conversion {
         let mut taken = 0;
         while taken < part.row_count {
             let Some(open) = &mut self.open else { return Ok(()) };
-            let open_day = open.days.entry(day).or_default();
+            let report = open.file.shape.report.folder();
+            let open_day = open.days.entry(day).or_insert_with(|| {
+                let next = self.counters.entry((report, day)).or_default();
+                *next += 1;
+                OpenDay { counter: *next - 1, ..OpenDay::default() }
+            });
             let row_count = (self.rows_per_file - open_day.row_count).min(part.row_count - taken);
             let bytes = part.size * row_count / part.row_count;
             open_day.slices.push(Slice { part: Arc::clone(&part), rows: taken..taken + row_count });
@@ -177,11 +210,12 @@ impl Conversion {
         open.waiting_bytes -= open_day.bytes;
         let index = open_day.written;
         let slices = std::mem::take(&mut open_day.slices);
-        *open_day = OpenDay { written: index + 1, ..OpenDay::default() };
-        let (shape, counter) = (Arc::clone(&open.file.shape), open.file.counter);
+        let counter = open_day.counter;
+        *open_day = OpenDay { counter, written: index + 1, ..OpenDay::default() };
+        let shape = Arc::clone(&open.file.shape);
 
         let hours = self.inventory.delivery.as_ref().and_then(|delivery| delivery.hours_of(day));
-        let hours = hours.unwrap_or_else(|| distinct_intervals(&shape, &slices));
+        let hours = hours.or_else(|| self.hours.of(&open.file, day)).unwrap_or_else(|| hours_of_rows(&shape, &slices));
         let metadata = vec![
             ("manifestid", self.manifest_id.clone()),
             ("reportdatestart", day.to_string()),
@@ -238,22 +272,4 @@ async fn write_object(
     let size = bytes.len() as u64;
     target.put(&key, bytes, &rows.metadata).await?;
     Ok(ConvertedObject { key, row_count, bytes: size })
-}
-
-/// How many different hours the rows have: what a delivery covers that does not say so itself.
-fn distinct_intervals(shape: &Shape, slices: &[Slice]) -> u64 {
-    let column = shape.columns.iter().position(|column| column.source == ColumnSource::Time(shape.interval_start));
-    let column = column.expect("each report has the start of the interval");
-    let mut intervals = BTreeSet::new();
-    for slice in slices {
-        let starts = slice.part.columns[column].as_primitive::<TimestampMillisecondType>().values();
-        let mut last = None;
-        for start in &starts[slice.rows.clone()] {
-            if last != Some(*start) {
-                intervals.insert(*start);
-                last = Some(*start);
-            }
-        }
-    }
-    intervals.len() as u64
 }

@@ -1,11 +1,11 @@
 //! Why reports cannot be converted: which file, which line, what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Failure};
 
 /// Why nothing was converted.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +140,22 @@ pub enum ConvertError {
         #[source]
         source: io::Error,
     },
+    /// Files that should have been removed are still there.
+    #[error("convert: {} files could not be removed, first `{}`", paths.len(), paths.first().map_or(Path::new(""), PathBuf::as_path).display())]
+    FilesLeft {
+        /// All of them.
+        paths: Vec<PathBuf>,
+        /// What the system says of the first.
+        #[source]
+        source: io::Error,
+    },
+    /// Everything was converted, but what it replaces is not gone.
+    #[error("convert: the new objects are there, and so are older ones of the delivery, whose rows now count twice")]
+    OlderLeft {
+        /// Which ones, and why.
+        #[source]
+        source: Box<Failure>,
+    },
     /// The Parquet library refuses rows that we made.
     #[error("convert: object `{key}` cannot be encoded")]
     Encode {
@@ -212,7 +228,8 @@ impl ConvertError {
             | E::FilesMissing { .. }
             | E::NameTwice { .. }
             | E::WrongCluster { .. } => ErrorKind::PayloadUnusable,
-            E::FileUnwritable { .. } => ErrorKind::FileUnwritable,
+            E::FileUnwritable { .. } | E::FilesLeft { .. } => ErrorKind::FileUnwritable,
+            E::OlderLeft { source } => source.kind,
             E::Encode { .. } | E::WorkerLost { .. } => ErrorKind::Bug,
         }
     }

@@ -49,8 +49,6 @@ enum Source {
 pub(super) struct ReportFile {
     pub(super) name: String,
     pub(super) shape: Arc<Shape>,
-    /// Which of the delivery's files of this kind it is, by name.
-    pub(super) counter: u64,
     header: Vec<u8>,
 }
 
@@ -108,10 +106,26 @@ impl Inventory {
                 }
                 Ok(())
             }
-            Source::Payload(path) => payload::for_each_file(path, |name, size, reader| {
-                let Some(report) = self.reports.get(name) else { return Ok(true) };
-                read_pieces(report, path, Some(size), reader, send)
-            }),
+            Source::Payload(path) => self.read_payload(path, send),
+        }
+    }
+
+    /// Errors: `Changed` if the payload no longer holds each report once.
+    fn read_payload(&self, path: &Path, send: &mut dyn FnMut(Piece) -> bool) -> Result<(), ConvertError> {
+        let changed = |file: &str| ConvertError::Changed { file: file.to_owned() };
+        let mut left: BTreeSet<&str> = self.reports.keys().map(String::as_str).collect();
+        let mut is_wanted = true;
+        payload::for_each_file(path, |name, size, reader| {
+            let Some(report) = self.reports.get(name) else { return Ok(true) };
+            if !left.remove(name) {
+                return Err(changed(name));
+            }
+            is_wanted = read_pieces(report, path, Some(size), reader, send)?;
+            Ok(is_wanted)
+        })?;
+        match left.first() {
+            Some(lost) if is_wanted => Err(changed(lost)),
+            _ => Ok(()),
         }
     }
 
@@ -197,13 +211,10 @@ impl Found {
         if self.headers.is_empty() {
             return Err(ConvertError::NoReports { place });
         }
-        let mut counters = BTreeMap::new();
         let mut reports = BTreeMap::new();
         for (name, header) in self.headers {
             let (shape, header) = header?;
-            let next = counters.entry(shape.report).or_insert(0_u64);
-            let report = ReportFile { name: name.clone(), shape: Arc::new(shape), counter: *next, header };
-            *next += 1;
+            let report = ReportFile { name: name.clone(), shape: Arc::new(shape), header };
             reports.insert(name, Arc::new(report));
         }
         self.others.sort();
@@ -270,4 +281,44 @@ pub(super) fn name_of(path: &[u8]) -> String {
 /// Buffered reading of a file.
 pub(super) fn buffered(path: &Path) -> io::Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 18, File::open(path)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    const REPORT: &str = "report_period_start,report_period_end,interval_start,interval_end,node,node_labels\n";
+
+    fn pack(path: &Path, names: &[&str]) {
+        let mut archive = tar::Builder::new(GzEncoder::new(File::create(path).unwrap(), Compression::fast()));
+        let manifest = r#"{"uuid": "u", "files": ["a.csv", "b.csv"]}"#;
+        for name in names {
+            let content = if *name == MANIFEST_NAME { manifest } else { REPORT };
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+        }
+        archive.into_inner().unwrap().finish().unwrap();
+    }
+
+    #[test]
+    fn a_payload_that_changes_between_look_and_reading_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.tar.gz");
+        let whole = [MANIFEST_NAME, "a.csv", "b.csv"];
+        pack(&path, &whole);
+        let inventory = Inventory::of(&path).unwrap();
+        assert!(inventory.read(&mut |_| true).is_ok());
+        for changed in [&whole[..2], &["a.csv", "b.csv", "b.csv"]] {
+            pack(&path, changed);
+            let error = inventory.read(&mut |_| true).unwrap_err();
+            assert!(matches!(&error, ConvertError::Changed { file } if file == "b.csv"), "{error}");
+        }
+        // Whoever wants no more does not miss anything.
+        pack(&path, &whole[..2]);
+        assert!(inventory.read(&mut |_| false).is_ok());
+    }
 }

@@ -11,6 +11,7 @@ mod daily;
 mod delivery;
 mod error;
 mod header;
+mod hours;
 mod input;
 mod labels;
 mod objects;
@@ -38,6 +39,7 @@ use crate::store::Store;
 use crate::units::Bytes;
 use block::{Parsed, parse_block};
 use conversion::Conversion;
+use hours::CoveredHours;
 use input::{Inventory, Piece, ReportFile};
 use labels::LabelCache;
 use output::Output;
@@ -120,8 +122,34 @@ impl ConvertOptions {
     }
 }
 
-/// Converts everything that an input holds. Into a folder all objects appear at the end, or none does.
+/// Converts everything that an input holds. Into a folder all objects appear at the end; from a bucket those that were
+/// written before something failed are removed.
 pub async fn convert(options: &ConvertOptions) -> Result<ConvertReport, Failure> {
+    convert_until(options, std::future::pending()).await
+}
+
+/// The same until `stop` ends, which is then the failure that is answered.
+pub async fn convert_until(
+    options: &ConvertOptions,
+    stop: impl Future<Output = Failure>,
+) -> Result<ConvertReport, Failure> {
+    let mut stop = std::pin::pin!(stop);
+    let (mut conversion, reports) = tokio::select! {
+        prepared = prepare(options) => prepared?,
+        failure = &mut stop => return Err(failure),
+    };
+    let outcome = tokio::select! {
+        outcome = fill(&mut conversion, &reports) => outcome,
+        failure = &mut stop => Err(failure),
+    };
+    match outcome {
+        Ok(()) => conversion.finish().await,
+        Err(failure) => Err(conversion.undo(failure).await),
+    }
+}
+
+/// Looks at the input and opens the output; nothing is written yet.
+async fn prepare(options: &ConvertOptions) -> Result<(Conversion, Reports), Failure> {
     options.check()?;
     let path = options.input.clone();
     let inventory = Arc::new(blocking("reading", move || Inventory::of(&path)).await??);
@@ -142,28 +170,64 @@ pub async fn convert(options: &ConvertOptions) -> Result<ConvertReport, Failure>
     };
     let pool = CpuPool::new(options.workers)?;
     let manifest_id = manifest_id.unwrap_or_else(|| DEFAULT_MANIFEST_ID.to_owned());
-    let mut conversion = Conversion::new(options, Arc::clone(&inventory), manifest_id, pool.clone(), output);
+    let conversion = Conversion::new(options, Arc::clone(&inventory), manifest_id, pool.clone(), output);
+    let caches = Arc::new((0..pool.worker_count()).map(|_| Mutex::default()).collect());
+    Ok((conversion, Reports { inventory, pool, caches }))
+}
 
-    let (sender, receiver) = mpsc::channel(WAITING_BLOCKS);
-    let reader = Arc::clone(&inventory);
-    // The receiver is gone if the conversion has failed meanwhile.
-    let reading = tokio::task::spawn_blocking(move || reader.read(&mut |piece| sender.blocking_send(piece).is_ok()));
-    let caches: Arc<Vec<Mutex<LabelCache>>> = Arc::new((0..pool.worker_count()).map(|_| Mutex::default()).collect());
-    let pieces = futures::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
-    let mut parsed = std::pin::pin!(
-        pieces
-            .map(|piece| parse(pool.clone(), Arc::clone(&caches), piece))
-            .buffered(pool.worker_count() + WAITING_BLOCKS)
-    );
-    while let Some(step) = parsed.next().await {
-        let (file, parsed) = step?;
-        match parsed {
-            Some(parsed) => conversion.take(&file, parsed).await?,
-            None => conversion.end_file(&file).await?,
-        }
+/// Converts all reports. What others see at once is written only after all of it was read once and found good.
+async fn fill(conversion: &mut Conversion, reports: &Reports) -> Result<(), Failure> {
+    if conversion.writes_visibly() {
+        let mut hours = CoveredHours::default();
+        let look = async |file: Arc<ReportFile>, parsed: Option<Parsed>| {
+            match parsed {
+                Some(parsed) => hours.add(&file, &parsed),
+                None => hours.end_file(&file),
+            }
+            Ok(())
+        };
+        reports.each_block(look).await?;
+        conversion.set_hours(hours);
     }
-    reading.await.map_err(|_| ConvertError::WorkerLost { what: "reading" })??;
-    conversion.finish().await
+    let take = async |file: Arc<ReportFile>, parsed: Option<Parsed>| match parsed {
+        Some(parsed) => conversion.take(&file, parsed).await,
+        None => conversion.end_file(&file).await,
+    };
+    reports.each_block(take).await?;
+    conversion.write_out().await
+}
+
+/// What is read, and what it is read with.
+struct Reports {
+    inventory: Arc<Inventory>,
+    pool: CpuPool,
+    caches: Arc<Vec<Mutex<LabelCache>>>,
+}
+
+impl Reports {
+    /// Reads everything and hands out converted blocks in their order; `None` stands for the end of a file.
+    async fn each_block(
+        &self,
+        mut visit: impl AsyncFnMut(Arc<ReportFile>, Option<Parsed>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (sender, receiver) = mpsc::channel(WAITING_BLOCKS);
+        let reader = Arc::clone(&self.inventory);
+        // The receiver is gone if the conversion has failed meanwhile.
+        let reading =
+            tokio::task::spawn_blocking(move || reader.read(&mut |piece| sender.blocking_send(piece).is_ok()));
+        let pieces =
+            futures::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+        let mut parsed = std::pin::pin!(
+            pieces
+                .map(|piece| parse(self.pool.clone(), Arc::clone(&self.caches), piece))
+                .buffered(self.pool.worker_count() + WAITING_BLOCKS)
+        );
+        while let Some(step) = parsed.next().await {
+            let (file, parsed) = step?;
+            visit(file, parsed).await?;
+        }
+        Ok(reading.await.map_err(|_| ConvertError::WorkerLost { what: "reading" })??)
+    }
 }
 
 /// Converts a piece on the CPU pool; `None` stands for the end of its file.

@@ -1,11 +1,11 @@
 //! Finished objects → a folder, where they wait under temporary names until all are there, or the object store.
 //!
-//! Objects of the same delivery, report and day that are there already are never mixed with new ones: either they are
-//! replaced, or nothing is written.
+//! Objects of the same delivery, report and day that are there already give way only when asked for, and only after the
+//! new ones are there. What was written before something failed is removed again.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -65,6 +65,11 @@ impl Output {
         Self { target, replace, listed: HashMap::new(), written: BTreeSet::new() }
     }
 
+    /// Whether others see each object as soon as it is written.
+    pub(super) fn is_store(&self) -> bool {
+        matches!(self.target, Target::Store(_))
+    }
+
     /// The part that writes.
     pub(super) fn target(&self) -> Target {
         self.target.clone()
@@ -86,18 +91,48 @@ impl Output {
         Ok(())
     }
 
-    /// Makes all objects visible; answers the older objects of the delivery that still stand beside them.
+    /// Makes all objects visible, then removes the older ones of their deliveries that they did not overwrite; answers
+    /// those.
+    /// Errors: `OlderLeft` if all is written and older objects stand beside it.
     pub(super) async fn publish(self) -> Result<Vec<String>, Failure> {
         let deliveries: BTreeSet<&str> = self.written.iter().map(|key| delivery_part(key)).collect();
         let older = self.listed.values().flatten().filter(|key| deliveries.contains(delivery_part(key)));
         let stale: Vec<String> = older.filter(|key| !self.written.contains(*key)).cloned().collect();
+        let left = |source: Failure| Failure::from(ConvertError::OlderLeft { source: Box::new(source) });
         match self.target() {
-            Target::Store(_) => Ok(stale),
+            Target::Store(store) => store.delete(&stale).await.map_err(|error| left(error.into()))?,
             Target::Folder(staging) => {
-                blocking("writing", move || staging.publish(&stale)).await??;
-                Ok(Vec::new())
+                let keys = stale.clone();
+                let work = move || {
+                    staging.publish()?;
+                    staging.remove(&keys).map_err(|error| left(error.into()))
+                };
+                blocking("writing", work).await??;
             }
         }
+        Ok(stale)
+    }
+
+    /// Removes the objects that were not there before, after a failure; answers it with what became of the rest.
+    /// Temporary files of a folder go when this is dropped.
+    pub(super) async fn undo(self, failure: Failure) -> Failure {
+        let Target::Store(store) = &self.target else { return failure };
+        if self.written.is_empty() {
+            return failure;
+        }
+        let was_there = |key: &String| self.listed.values().any(|keys| keys.contains(key));
+        let (older, new): (Vec<String>, Vec<String>) = self.written.iter().cloned().partition(was_there);
+        let mut notes = Vec::new();
+        match store.delete(&new).await {
+            Ok(()) if new.is_empty() => {}
+            Ok(()) => notes.push("the objects written so far were removed".to_owned()),
+            Err(error) => notes.push(format!(
+                "{}: remove them, or convert again with `--replace`",
+                Failure::from(error).message_with_causes()
+            )),
+        }
+        notes.extend(replaced_note(older.len()));
+        noted(&failure, &notes)
     }
 }
 
@@ -144,7 +179,7 @@ impl Staging {
             state.waiting.push((temporary.clone(), path.clone()));
         }
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(fail)?;
-        fs::write(&temporary, bytes).map_err(fail)?;
+        write_synced(&temporary, bytes).map_err(fail)?;
         if self.state().is_closed {
             // Stopped meanwhile: whoever stopped it may have come before the file was there.
             let _best_effort = fs::remove_file(&temporary);
@@ -165,20 +200,37 @@ impl Staging {
         names.collect::<io::Result<_>>().map_err(fail)
     }
 
-    /// Removes what is replaced and gives each file its name.
-    fn publish(&self, stale: &[String]) -> Result<(), ConvertError> {
-        for key in stale {
-            let path = self.root.join(key);
-            fs::remove_file(&path).map_err(|source| unwritable(&path, source))?;
-        }
+    /// Gives each file its name. If one does not take it, the others lose theirs again, unless they took the place of
+    /// older files, which cannot come back.
+    fn publish(&self) -> Result<(), Failure> {
         let waiting = std::mem::take(&mut self.state().waiting);
-        for (temporary, path) in &waiting {
-            if let Err(source) = fs::rename(temporary, path) {
-                self.state().waiting = waiting.iter().filter(|(temporary, _)| temporary.exists()).cloned().collect();
-                return Err(unwritable(path, source));
+        let (mut new, mut replaced) = (Vec::new(), 0);
+        let Err(error) = name_all(&waiting, &mut new, &mut replaced) else { return Ok(()) };
+        let mut notes = Vec::new();
+        for path in &new {
+            if let Err(error) = fs::remove_file(path) {
+                notes.push(format!("`{}` is left behind and could not be removed ({error})", path.display()));
             }
         }
-        Ok(())
+        self.state().waiting = waiting.into_iter().filter(|(temporary, _)| temporary.exists()).collect();
+        notes.extend(replaced_note(replaced));
+        Err(noted(&error.into(), &notes))
+    }
+
+    /// Removes all files that can be removed.
+    fn remove(&self, keys: &[String]) -> Result<(), ConvertError> {
+        let (mut paths, mut first_error) = (Vec::new(), None);
+        for key in keys {
+            let path = self.root.join(key);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    paths.push(path);
+                    first_error.get_or_insert(error);
+                }
+                _ => {}
+            }
+        }
+        first_error.map_or(Ok(()), |source| Err(ConvertError::FilesLeft { paths, source }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -197,6 +249,48 @@ impl Drop for Output {
             let _best_effort = fs::remove_file(temporary);
         }
     }
+}
+
+/// Renames files one after the other and notes which of them were not there before, and how many were.
+fn name_all(waiting: &[(PathBuf, PathBuf)], new: &mut Vec<PathBuf>, replaced: &mut usize) -> Result<(), ConvertError> {
+    let mut folders = BTreeSet::new();
+    for (temporary, path) in waiting {
+        let was_there = path.exists();
+        fs::rename(temporary, path).map_err(|source| unwritable(path, source))?;
+        if was_there {
+            *replaced += 1;
+        } else {
+            new.push(path.clone());
+        }
+        folders.extend(path.parent());
+    }
+    // Names are lasting only with their folder.
+    for folder in folders {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| unwritable(folder, source))?;
+    }
+    Ok(())
+}
+
+/// Writes a file down to the disk: what gets its name afterwards must not be empty after a crash.
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// What to say if objects of an earlier conversion may have been overwritten.
+fn replaced_note(count: usize) -> Option<String> {
+    (count > 0).then(|| {
+        format!(
+            "up to {count} older objects are overwritten: convert again with `--replace` before anything reads them"
+        )
+    })
+}
+
+/// The same failure with more to say.
+fn noted(failure: &Failure, notes: &[String]) -> Failure {
+    let message = [&[failure.message_with_causes()], notes].concat().join("; ");
+    Failure::new(failure.kind, message)
 }
 
 fn unwritable(path: &Path, source: io::Error) -> ConvertError {
@@ -270,5 +364,41 @@ mod tests {
         assert_eq!(names(folder.path()), ["pod_usage.2025-10-01.7.0_0.parquet", "pod_usage.2025-10-01.77.0_0.parquet"]);
         assert_eq!(fs::read(folder.path().join(KEY)).unwrap(), b"new");
         assert_eq!(fs::read(folder.path().join(other)).unwrap(), b"old");
+    }
+
+    #[tokio::test]
+    async fn files_lose_their_names_again_if_one_of_them_gets_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_the_way = folder.path().join(KEY.replace("0_0", "0_1"));
+        fs::create_dir_all(&in_the_way).unwrap();
+        let mut output = Output::folder(folder.path(), true);
+        put(&mut output, KEY, "new").await.unwrap();
+        put(&mut output, &KEY.replace("0_0", "0_1"), "new").await.unwrap();
+        let error = output.publish().await.unwrap_err();
+        assert!(error.message.contains("cannot write") && error.message.contains("0_1.parquet"), "{error}");
+        assert!(!error.message.contains("overwritten"), "{error}");
+        assert_eq!(names(folder.path()), ["pod_usage.2025-10-01.7.0_1.parquet"]);
+
+        // An older file that was there before is not lost: its successor stays, and the message says so.
+        fs::write(folder.path().join(KEY), "old").unwrap();
+        let mut output = Output::folder(folder.path(), true);
+        put(&mut output, KEY, "new").await.unwrap();
+        put(&mut output, &KEY.replace("0_0", "0_1"), "new").await.unwrap();
+        let error = output.publish().await.unwrap_err();
+        assert!(error.message.contains("1 older objects are overwritten"), "{error}");
+        assert_eq!(fs::read(folder.path().join(KEY)).unwrap(), b"new");
+    }
+
+    #[tokio::test]
+    async fn older_files_go_last_and_are_named_if_they_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let older = folder.path().join(KEY.replace("0_0", "0_1"));
+        // No file, so it cannot be removed like one.
+        fs::create_dir_all(&older).unwrap();
+        let mut output = Output::folder(folder.path(), true);
+        put(&mut output, KEY, "new").await.unwrap();
+        let text = output.publish().await.unwrap_err().message_with_causes();
+        assert!(text.contains("the new objects are there") && text.contains("0_1.parquet"), "{text}");
+        assert_eq!(fs::read(folder.path().join(KEY)).unwrap(), b"new");
     }
 }

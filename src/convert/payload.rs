@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::read::MultiGzDecoder;
-use tar::Archive;
+use tar::{Archive, PaxExtensions};
 
 use super::error::ConvertError;
 use super::input::{buffered, name_of};
@@ -18,6 +18,8 @@ const GZIP_MARK: [u8; 2] = [0x1f, 0x8b];
 const MOST_EXPANSION: u64 = 500;
 /// What any payload may unpack to, however small it is.
 const ALWAYS_ALLOWED_BYTES: u64 = 8 << 20;
+/// Bytes of an extended header: a long name, or a handful of attributes.
+const MOST_EXTENDED_BYTES: u64 = 64 << 10;
 /// Entries of an archive, folders and others included.
 const MOST_ENTRIES: usize = 100_000;
 
@@ -46,22 +48,68 @@ pub(super) fn for_each_file(
     let left = ALWAYS_ALLOWED_BYTES.max(packed.saturating_mul(MOST_EXPANSION));
     let bounded = Bounded { reader: MultiGzDecoder::new(file), left, is_bomb: Arc::clone(&is_bomb) };
     let mut archive = Archive::new(bounded);
-    // Raw: extended headers stay entries of their own instead of being read into memory at whatever size they claim.
+    // Raw: extended headers stay entries of their own, which the library would read into memory at whatever size they claim.
     let entries = archive.entries().map_err(unreadable)?.raw(true);
+    let mut extended = Extended::default();
     for (index, entry) in entries.enumerate() {
         let mut entry = entry.map_err(unreadable)?;
         if index >= MOST_ENTRIES {
             return Err(ConvertError::TooManyFiles { place: format!("`{}`", path.display()), most: MOST_ENTRIES });
         }
-        if !entry.header().entry_type().is_file() {
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
+            extended.read(&mut entry, kind.is_pax_local_extensions()).map_err(unreadable)?;
             continue;
         }
-        let (name, size) = (name_of(&entry.path_bytes()), entry.size());
+        // Long names of link targets stand between a long name and its file.
+        if kind.is_gnu_longlink() {
+            continue;
+        }
+        let Extended { path: long_path, size: long_size } = std::mem::take(&mut extended);
+        if !kind.is_file() {
+            continue;
+        }
+        let (name, size) = (name_of(long_path.as_deref().unwrap_or(&entry.path_bytes())), entry.size());
+        if long_size.is_some_and(|long_size| long_size != size) {
+            return Err(unreadable(io::Error::other(format!("file `{name}` is too large for an archive of reports"))));
+        }
         if !visit(&name, size, &mut entry).map_err(explain)? {
             break;
         }
     }
     Ok(())
+}
+
+/// What stands before an entry because its own header has no room for it.
+#[derive(Debug, Default)]
+struct Extended {
+    path: Option<Vec<u8>>,
+    size: Option<u64>,
+}
+
+impl Extended {
+    /// Takes a header of GNU, which is a path, or of POSIX, which is a list of attributes.
+    fn read(&mut self, entry: &mut impl Read, is_posix: bool) -> io::Result<()> {
+        let mut text = Vec::new();
+        entry.take(MOST_EXTENDED_BYTES + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > MOST_EXTENDED_BYTES {
+            return Err(io::Error::other(format!("an extended header is longer than {MOST_EXTENDED_BYTES} bytes")));
+        }
+        if !is_posix {
+            text.truncate(memchr::memchr(0, &text).unwrap_or(text.len()));
+            self.path = Some(text);
+            return Ok(());
+        }
+        for attribute in PaxExtensions::new(&text) {
+            let attribute = attribute?;
+            match attribute.key_bytes() {
+                b"path" => self.path = Some(attribute.value_bytes().to_vec()),
+                b"size" => self.size = attribute.value().ok().and_then(|size| size.parse().ok()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Stops a stream that grows beyond belief.

@@ -22,8 +22,8 @@ pub struct ConvertReport {
     pub objects: Vec<ConvertedObject>,
     /// Files of the input that are no reports of the delivery.
     pub ignored: Vec<String>,
-    /// Older objects of the delivery that still stand in the bucket and would count twice.
-    pub stale: Vec<String>,
+    /// Older objects of the delivery that the new ones did not overwrite and that were removed.
+    pub removed: Vec<String>,
 }
 
 /// One report.
@@ -60,11 +60,8 @@ impl ConvertReport {
         for name in &self.ignored {
             append(&mut text, format_args!("ignored: {name}\n"));
         }
-        for key in &self.stale {
-            append(
-                &mut text,
-                format_args!("warning: {key} is of an earlier conversion; remove it, or its rows count twice\n"),
-            );
+        for key in &self.removed {
+            append(&mut text, format_args!("removed, of an earlier conversion: {key}\n"));
         }
         let size: Bytes = self.objects.iter().map(|object| Bytes(object.bytes)).sum();
         append(&mut text, format_args!("{} objects, {size}\n", self.objects.len()));

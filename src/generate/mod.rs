@@ -245,6 +245,15 @@ pub enum GenerateError {
     /// The manifest cannot be put into JSON.
     #[error("generate: the manifest cannot be encoded")]
     EncodeManifest(#[source] serde_json::Error),
+    /// After something failed, what had been written to a bucket could not be removed.
+    #[error("{source}; {left}; remove them before you generate again")]
+    NotUndone {
+        /// What failed first.
+        #[source]
+        source: Box<GenerateError>,
+        /// Which objects are left, and why.
+        left: Box<StoreError>,
+    },
     /// A worker ended in a panic.
     #[error("generate: a worker ended early")]
     WorkerLost,
@@ -256,6 +265,7 @@ impl GenerateError {
         match self {
             GenerateError::Argument { .. } | GenerateError::OutputNotEmpty { .. } => ErrorKind::Usage,
             GenerateError::Storage(error) => error.kind(),
+            GenerateError::NotUndone { source, .. } => source.kind(),
             GenerateError::FileUnwritable { .. } => ErrorKind::FileUnwritable,
             GenerateError::Encode { .. } | GenerateError::EncodeManifest(_) | GenerateError::WorkerLost => {
                 ErrorKind::Bug
@@ -269,17 +279,22 @@ crate::impl_failure!(GenerateError);
 /// Writes the objects, none of which is ever seen half-written, and then the manifest.
 ///
 /// Blocks; must not be called from a thread of the output's own runtime.
-/// Errors: `Argument` and `OutputNotEmpty` before anything is written; after `FileUnwritable` or `Storage` the output
-/// holds whole objects but no manifest.
+/// Errors: `Argument` and `OutputNotEmpty` before anything is written. After other errors a folder holds whole objects but
+/// no manifest; from a bucket the objects are removed, and if they cannot be, `NotUndone` names them.
 pub fn generate(options: &GenerateOptions) -> Result<GenerateReport, GenerateError> {
     options.check()?;
     let manifest_key = options.manifest_key();
     options.out.require_empty(&options.prefixes(), &manifest_key)?;
     let usage = Usage::new(options.seed, options.start, options.days, options.rows, options.unique_labels);
     let files = files(options, &usage);
-    let objects = write_all(options, &usage, &files)?;
-    let text = manifest::manifest_text(options, options.end(), &objects).map_err(GenerateError::EncodeManifest)?;
-    options.out.write(&manifest_key, text.into_bytes(), &[])?;
+    let written = write_all(options, &usage, &files).and_then(|objects| {
+        let text = manifest::manifest_text(options, options.end(), &objects).map_err(GenerateError::EncodeManifest)?;
+        options.out.write(&manifest_key, text.into_bytes(), &[])?;
+        Ok(objects)
+    });
+    // All keys: none of them was there before, and one that is not there counts as removed.
+    let all_keys = || files.iter().flat_map(|file| keys_of(options, *file)).chain([manifest_key.clone()]).collect();
+    let objects = written.map_err(|error| options.out.undo(error, all_keys))?;
     Ok(GenerateReport {
         objects,
         node_count: usage.node_count(),
@@ -353,8 +368,7 @@ fn write_file(options: &GenerateOptions, usage: &Usage, file: RawFile) -> Result
     let Stretch { report, day, .. } = file.stretch;
     let raw_table = SourceTable { report, variant: Variant::Raw };
     let daily_table = SourceTable { report, variant: Variant::Daily };
-    let raw_key = object_key(options, raw_table, day, file.index);
-    let daily_key = object_key(options, daily_table, day, file.index);
+    let [raw_key, daily_key] = keys_of(options, file);
     let open = |variant| {
         let rows_per_file = usize::try_from(options.rows_per_file).unwrap_or(usize::MAX);
         ParquetBytes::new(tables::columns(report, variant), options.labels, day.month(), rows_per_file)
@@ -412,6 +426,12 @@ fn write_object(
 
 fn manifest_id(options: &GenerateOptions, day: UsageDay) -> String {
     (1 + day.0 - options.start.0).to_string()
+}
+
+/// Keys of a raw file and of the daily file that may come with it.
+fn keys_of(options: &GenerateOptions, file: RawFile) -> [String; 2] {
+    let Stretch { report, day, .. } = file.stretch;
+    [Variant::Raw, Variant::Daily].map(|variant| object_key(options, SourceTable { report, variant }, day, file.index))
 }
 
 /// One manifest per day, one payload per manifest, cut into objects of `rows_per_file` rows.

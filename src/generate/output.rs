@@ -58,6 +58,16 @@ impl Output {
         }
     }
 
+    /// After a failure: removes objects from a bucket, where they would be in the way of the next call. A folder keeps
+    /// them: whoever made it can remove it as a whole.
+    pub(super) fn undo(&self, error: GenerateError, keys: impl FnOnce() -> Vec<String>) -> GenerateError {
+        let Output::Store { store, runtime } = self else { return error };
+        match runtime.block_on(store.delete(&keys())) {
+            Ok(()) => error,
+            Err(left) => GenerateError::NotUndone { source: Box::new(error), left: Box::new(left) },
+        }
+    }
+
     /// How a person names a key there.
     pub(super) fn place(&self, key: &str) -> String {
         match self {

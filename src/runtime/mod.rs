@@ -1,5 +1,6 @@
-//! The CPU pool, the memory budget and the limits of the container.
+//! The CPU pool, the memory budget, the limits of the container, and signals that stop.
 
 pub mod cpu_pool;
 pub mod limits;
 pub mod memory_budget;
+pub mod stopping;

@@ -12,6 +12,10 @@ use crate::error::ErrorKind;
 const STATUS_TEXT: &str = "Server returned non-2xx status code: ";
 /// The same for a redirect without an address, which S3 sends for buckets of another region.
 const REDIRECT_TEXT: &str = "Received redirect without LOCATION";
+/// How the library words that an object of several was not removed; the S3 code stands in brackets at the end.
+const NOT_REMOVED_TEXT: &str = "DeleteObjects request failed for key ";
+/// Keys that a message names.
+const NAMED_KEYS: usize = 20;
 /// Causes of foreign libraries are cut here.
 const MAX_CAUSE_CHARS: usize = 300;
 
@@ -24,6 +28,8 @@ pub enum Operation {
     Read,
     /// Storing an object.
     Write,
+    /// Removing objects.
+    Remove,
 }
 
 impl fmt::Display for Operation {
@@ -32,6 +38,7 @@ impl fmt::Display for Operation {
             Operation::List => "listing",
             Operation::Read => "reading",
             Operation::Write => "writing",
+            Operation::Remove => "removing",
         })
     }
 }
@@ -108,6 +115,16 @@ pub enum StoreError {
         /// Which key and why.
         source: Cause,
     },
+    /// Objects that should have been removed and are still there, as far as one can tell.
+    #[error("{} objects in `{place}` could not be removed: {}", keys.len(), named(keys))]
+    NotRemoved {
+        /// Bucket or folder.
+        place: String,
+        /// All of them.
+        keys: Vec<String>,
+        /// Why the first of them was not.
+        source: Box<StoreError>,
+    },
 }
 
 crate::impl_failure!(StoreError);
@@ -122,6 +139,7 @@ impl StoreError {
             StoreError::AccessDenied { .. } => ErrorKind::AccessDenied,
             StoreError::Changed { .. } => ErrorKind::ObjectChanged,
             StoreError::KeyUnusable { .. } => ErrorKind::ObjectUnreadable,
+            StoreError::NotRemoved { source, .. } => source.kind(),
         }
     }
 
@@ -223,6 +241,10 @@ impl Facts {
                 facts.status = rest.get(..3).and_then(|digits| digits.parse().ok());
                 facts.code = s3_code(rest);
             }
+            if text.starts_with(NOT_REMOVED_TEXT) {
+                let code = text.rsplit_once("(code: ").and_then(|(_, code)| code.strip_suffix(')'));
+                facts.code = code.filter(|code| looks_like_code(code)).map(str::to_owned);
+            }
             facts.redirect |= text.starts_with(REDIRECT_TEXT);
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
                 facts.io = Some(io.kind());
@@ -249,7 +271,7 @@ impl Facts {
         }
         match (self.status, operation) {
             (Some(401 | 403), _) => Verdict::AccessDenied,
-            (Some(404), Operation::List | Operation::Write) => Verdict::BucketMissing,
+            (Some(404), Operation::List | Operation::Write | Operation::Remove) => Verdict::BucketMissing,
             // 416: the object is shorter than it was when it was listed.
             (Some(404 | 412 | 416), Operation::Read) => Verdict::Changed,
             (Some(408 | 429), _) => Verdict::Unavailable,
@@ -270,6 +292,7 @@ impl Facts {
         let text = match (self.status, &self.code) {
             (Some(status), Some(code)) => format!("HTTP status {status}, code {code}"),
             (Some(status), None) => format!("HTTP status {status}"),
+            (None, Some(code)) => format!("code {code}"),
             (None, _) if self.redirect => "redirected without an address; the bucket lies in another region".to_owned(),
             (None, _) => self.innermost.clone(),
         };
@@ -281,8 +304,19 @@ impl Facts {
 fn s3_code(body: &str) -> Option<String> {
     let (_, rest) = body.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
-    let looks_like_code = !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    looks_like_code.then(|| code.to_owned())
+    looks_like_code(code).then(|| code.to_owned())
+}
+
+fn looks_like_code(code: &str) -> bool {
+    !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The first keys, and how many more there are.
+fn named(keys: &[String]) -> String {
+    let names: Vec<String> = keys.iter().take(NAMED_KEYS).map(|key| format!("`{key}`")).collect();
+    let more = keys.len() - names.len();
+    let names = names.join(", ");
+    if more == 0 { names } else { format!("{names} and {more} more") }
 }
 
 #[cfg(test)]
@@ -326,6 +360,20 @@ mod tests {
         assert_eq!(kind(Operation::List, io(std::io::ErrorKind::PermissionDenied)), ErrorKind::AccessDenied);
         assert_eq!(kind(Operation::Read, io(std::io::ErrorKind::NotFound)), ErrorKind::ObjectChanged);
         assert_eq!(kind(Operation::Read, io(std::io::ErrorKind::ConnectionReset)), ErrorKind::StorageUnavailable);
+    }
+
+    #[test]
+    fn objects_that_were_not_removed_are_named() {
+        let one = |code: &str| generic(Text(format!("{NOT_REMOVED_TEXT}k: text (code: {code})")));
+        assert_eq!(kind(Operation::Remove, one("AccessDenied")), ErrorKind::AccessDenied);
+        assert_eq!(kind(Operation::Remove, one("InternalError")), ErrorKind::StorageUnavailable);
+        assert_eq!(kind(Operation::Remove, status("403 Forbidden: ")), ErrorKind::AccessDenied);
+        let source = StoreError::classify(Operation::Remove, "s3://b/k0".to_owned(), &one("AccessDenied"));
+        let keys = (0..25).map(|key| format!("k{key}")).collect();
+        let error = StoreError::NotRemoved { place: "s3://b".to_owned(), keys, source: Box::new(source) };
+        let text = crate::error::Failure::from(error).full_text();
+        assert!(text.contains("25 objects in `s3://b` could not be removed: `k0`, `k1`"), "{text}");
+        assert!(text.contains("`k19` and 5 more") && text.contains("code AccessDenied"), "{text}");
     }
 
     #[test]

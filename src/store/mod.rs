@@ -6,6 +6,7 @@
 mod client;
 mod error;
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, PutOptions};
+use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Storage;
@@ -28,6 +29,8 @@ pub use error::{Cause, Operation, StoreError};
 
 /// Pages of one listing; at the usual thousand keys each this is ten million objects, far beyond any month.
 const MAX_LIST_PAGES: usize = 10_000;
+/// Objects that S3 removes with one request.
+const REMOVED_AT_ONCE: usize = 1_000;
 
 /// A shared connection to the bucket or folder that holds `data/`. Clones share limits and counters.
 #[derive(Clone)]
@@ -218,6 +221,61 @@ impl Store {
             }
         };
         result.map(|_| ()).map_err(fail)
+    }
+
+    /// Removes objects, all that can be removed; one that is not there counts as removed.
+    /// Errors: `NotRemoved` with the keys that are left.
+    pub async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        let (mut left, mut first_error) = (Vec::new(), None);
+        for keys in keys.chunks(REMOVED_AT_ONCE) {
+            let mut removed = BTreeSet::new();
+            if let Err(error) = self.delete_some(keys, &mut removed).await {
+                first_error.get_or_insert(error);
+            }
+            left.extend(keys.iter().filter(|key| !removed.contains(*key)).cloned());
+        }
+        match first_error {
+            None => Ok(()),
+            Some(error) => {
+                let (place, source) = (self.inner.place.clone(), Box::new(error));
+                Err(StoreError::NotRemoved { place, keys: left, source })
+            }
+        }
+    }
+
+    /// Notes in `removed` what is gone; the error is the first one.
+    async fn delete_some(&self, keys: &[String], removed: &mut BTreeSet<String>) -> Result<(), StoreError> {
+        let operation = Operation::Remove;
+        let fail = |key: &str, error| self.error(operation, key, error);
+        let mut paths = Vec::with_capacity(keys.len());
+        for key in keys {
+            paths.push(Path::parse(self.full_key(key)).map_err(|error| fail(key, error.into()))?);
+        }
+        let _permit = self.start_request().await;
+        let mut outcome = Ok(());
+        match &self.inner.backend {
+            Backend::S3 { client, .. } => {
+                self.require_credentials(operation, "").await?;
+                let key_of: HashMap<Path, &String> = paths.iter().cloned().zip(keys).collect();
+                let mut answers = client.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
+                while let Some(answer) = answers.next().await {
+                    match answer {
+                        Ok(path) => removed.extend(key_of.get(&path).map(|key| (*key).clone())),
+                        Err(error) => outcome = outcome.and(Err(fail("", error))),
+                    }
+                }
+            }
+            Backend::Folder(folder) => {
+                for (path, key) in paths.iter().zip(keys) {
+                    self.inner.requests.fetch_add(1, Ordering::Relaxed);
+                    match folder.delete(path).await {
+                        Ok(()) | Err(object_store::Error::NotFound { .. }) => _ = removed.insert(key.clone()),
+                        Err(error) => outcome = outcome.and(Err(fail(key, error))),
+                    }
+                }
+            }
+        }
+        outcome
     }
 
     /// The name of a key in messages.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gristmill::generate::{GenerateOptions, GenerateReport, Output, generate};
+use gristmill::generate::{GenerateError, GenerateOptions, GenerateReport, Output, generate};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -111,4 +111,32 @@ async fn a_server_on_a_folder_lists_reads_and_keeps_objects() {
     let object =
         gristmill::store::ObjectRef { key: &entries[0].key, size: entries[0].size, etag: entries[0].etag.as_deref() };
     assert_eq!(store.read_range(object, 2..5).await.unwrap(), "234");
+    let gone = ["data/a/one", "data/a/never", "data/a/two"].map(str::to_owned);
+    store.delete(&gone).await.unwrap();
+    assert!(store.list("data/").await.unwrap().is_empty() && !folder.path().join("data/a/two").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_leaves_nothing_in_the_way_of_the_next_call() {
+    let server = S3Server::start().await;
+    let store = gristmill::store::Store::new(&crate::bucket::in_process(&server)).unwrap();
+    let out = Output::Store { store, runtime: Handle::current() };
+    let options = GenerateOptions { out, daily: true, ..GenerateOptions::new(2_000, 2, "") };
+    let failing = || {
+        let options = options.clone();
+        tokio::task::spawn_blocking(move || generate(&options).unwrap_err())
+    };
+    server.refuse_writes_after(Some(5));
+    assert!(matches!(failing().await.unwrap(), GenerateError::Storage(_)));
+    assert_eq!(server.keys(), [""; 0]);
+
+    server.refuse_deletes(true);
+    server.refuse_writes_after(Some(5));
+    let text = failing().await.unwrap().to_string();
+    assert!(text.contains("could not be removed") && text.contains("data/parquet/"), "{text}");
+    for key in server.keys() {
+        server.remove(&key);
+    }
+    server.refuse_writes_after(None);
+    assert_eq!(generate_on_a_thread(options).await.objects.len() + 1, server.keys().len());
 }

@@ -1,7 +1,7 @@
 //! An S3 server: objects in memory or in files of a folder → HTTP with signature version 4, pages, ranges, and faults.
 //!
-//! Speaks what readers need (ListObjectsV2, GetObject with ranges and If-Match, HeadObject) and PutObject. Faults are
-//! switched on from the test. Tests start it inside their process, benchmarks as a process of its own
+//! Speaks what readers need (ListObjectsV2, GetObject with ranges and If-Match, HeadObject), PutObject and DeleteObjects.
+//! Faults are switched on from the test. Tests start it inside their process, benchmarks as a process of its own
 //! (benchmarks/e2e/s3_server.rs); nothing of the program uses it.
 
 // Each test binary and the benchmark use a part of this file.
@@ -23,8 +23,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
-    ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
-    ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, Error, GetObjectInput,
+    GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
+    PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
 };
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpError, HttpResponse, S3, S3Error, S3Request, S3Response, S3Result, s3_error};
@@ -89,6 +90,9 @@ struct State {
     failures_left: AtomicU64,
     read_failures_left: AtomicU64,
     refuses_reads: AtomicBool,
+    /// Uploads that are still taken; None takes all.
+    writes_left: Mutex<Option<u64>>,
+    refuses_deletes: AtomicBool,
     resets_left: AtomicU64,
     cuts_left: AtomicU64,
     replacements: Mutex<Vec<(String, Bytes)>>,
@@ -227,6 +231,27 @@ impl S3Server {
     /// Objects may be listed, not read.
     pub fn refuse_reads(&self, on: bool) {
         self.state.refuses_reads.store(on, Ordering::Relaxed);
+    }
+
+    /// After so many more uploads each one is refused; `None` takes them all again.
+    pub fn refuse_writes_after(&self, writes: Option<u64>) {
+        *self.state.writes_left.lock().unwrap() = writes;
+    }
+
+    /// Objects may be written, not removed.
+    pub fn refuse_deletes(&self, on: bool) {
+        self.state.refuses_deletes.store(on, Ordering::Relaxed);
+    }
+
+    /// The bytes of an object that is there.
+    pub fn content(&self, key: &str) -> Vec<u8> {
+        let stored = self.state.objects.lock().unwrap()[key].clone();
+        stored.content.read(0..stored.content.size()).unwrap().to_vec()
+    }
+
+    /// Keys of all objects.
+    pub fn keys(&self) -> Vec<String> {
+        self.state.objects.lock().unwrap().keys().cloned().collect()
     }
 
     /// The connections of the next requests are closed without an answer.
@@ -448,6 +473,11 @@ impl S3 for Backend {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
         check_bucket(&input.bucket)?;
+        match &mut *self.0.writes_left.lock().unwrap() {
+            Some(0) => return Err(s3_error!(AccessDenied)),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let mut content = Vec::new();
         if let Some(mut body) = input.body {
             while let Some(frame) = body.next().await {
@@ -456,6 +486,30 @@ impl S3 for Backend {
         }
         let etag = self.0.upload(&input.key, content.into()).map_err(S3Error::internal_error)?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
+    }
+
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let input = request.input;
+        check_bucket(&input.bucket)?;
+        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+        for object in input.delete.objects {
+            if self.0.refuses_deletes.load(Ordering::Relaxed) {
+                let code = Some("AccessDenied".to_owned());
+                errors.push(Error { key: Some(object.key), code, message: Some("no".to_owned()), ..Error::default() });
+                continue;
+            }
+            // As in S3, an object that is not there counts as removed.
+            let stored = self.0.objects.lock().unwrap().remove(&object.key);
+            if let Some(Stored { content: Content::File { path, .. }, .. }) = stored {
+                std::fs::remove_file(path).map_err(S3Error::internal_error)?;
+            }
+            deleted.push(DeletedObject { key: Some(object.key), ..DeletedObject::default() });
+        }
+        let (deleted, errors) = (Some(deleted), Some(errors));
+        Ok(S3Response::new(DeleteObjectsOutput { deleted, errors, ..DeleteObjectsOutput::default() }))
     }
 }
 

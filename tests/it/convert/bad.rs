@@ -147,3 +147,11 @@ async fn inputs_and_outputs_that_cannot_be_used_are_named() {
     bed.convert(&["--rows-per-file", "0"]).await.expect(64, &["--rows-per-file"]);
     bed.convert(&["--org-id", "a/b"]).await.expect(64, &["--org-id", "single folder"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extended_header_beyond_belief_is_refused() {
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    archive.append_pax_extensions([("comment", "x".repeat(70 << 10).as_bytes())]).unwrap();
+    let bed = Bed::with("p.tar.gz", archive.into_inner().unwrap().finish().unwrap());
+    expect_refused(&bed, &bed.convert_file("p.tar.gz").await, &["p.tar.gz", "an extended header is longer than"]);
+}

@@ -5,6 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampMillisecondType};
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
+use flate2::write::GzEncoder;
 use gristmill::convert::{ConvertOptions, ConvertTarget, convert};
 use gristmill::units;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -341,4 +342,47 @@ async fn a_second_conversion_replaces_the_first_only_when_asked() {
     assert_eq!(bed.objects().len(), 2, "what the first one wrote beyond the second is gone");
     bed.convert(&["--manifest-id", "2"]).await.expect(0, &["2 objects"]);
     assert_eq!(bed.objects().len(), 4, "another delivery stands beside it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_report_and_day_are_numbered() {
+    let rows = |days: &[&str]| {
+        csv(NODE_HEADER, &days.iter().map(|day| format!("{},n,label_a:1", times(day, 0))).collect::<Vec<_>>())
+    };
+    let bed = Bed::with("a.csv", rows(&["2025-10-01"]));
+    bed.write("b.csv", rows(&["2025-10-02"]));
+    bed.write("c.csv", rows(&["2025-10-02", "2025-10-01"]));
+    bed.convert(&[]).await.expect(0, &["8 objects"]);
+    let mut names: Vec<String> =
+        bed.objects().iter().map(|(key, _)| key.rsplit('/').next().unwrap().to_owned()).collect();
+    names.retain(|name| !name.contains("daily"));
+    names.sort();
+    let expected =
+        ["01.1.0_0", "01.1.1_0", "02.1.0_0", "02.1.1_0"].map(|name| format!("node_labels.2025-10-{name}.parquet"));
+    assert_eq!(names, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_need_an_extended_header_are_whole() {
+    let long = |end: &str| format!("{}{end}.csv", "long-".repeat(30));
+    let row = |label: &str| csv(NODE_HEADER, &[format!("{},n,label_a:{label}", times(DAY, 0))]);
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let header_of = |content: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header
+    };
+    // Both names begin with the same hundred characters and more: the library writes a header of GNU for the first.
+    let content = row("gnu");
+    archive.append_data(&mut header_of(&content), long("gnu"), content.as_bytes()).unwrap();
+    let content = row("posix");
+    archive.append_pax_extensions([("path", long("posix").as_bytes()), ("mtime", b"1759276800.5")]).unwrap();
+    archive.append_data(&mut header_of(&content), "short.csv", content.as_bytes()).unwrap();
+    let manifest = manifest([long("gnu").as_str(), long("posix").as_str()]);
+    archive.append_data(&mut header_of(&manifest), "manifest.json", manifest.as_bytes()).unwrap();
+    let bed = Bed::with("p.tar.gz", archive.into_inner().unwrap().finish().unwrap());
+    bed.convert_file("p.tar.gz")
+        .await
+        .expect(0, &["long-gnu.csv (node_labels): 1 of 1", "long-posix.csv", "4 objects"]);
 }
