@@ -21,6 +21,8 @@ use crate::time::{UsageDay, Window};
 /// The CSV files of one side.
 pub struct FileSource {
     place: String,
+    /// Paths without links or dots.
+    origins: Vec<String>,
     files: Vec<CsvFile>,
     occupied: Occupied,
     problems: Vec<String>,
@@ -52,7 +54,11 @@ impl FileSource {
         paths.sort();
         let place =
             if path.is_dir() { format!("folder {}", path.display()) } else { format!("file {}", path.display()) };
-        let mut source = Self { place, files: Vec::new(), occupied: Occupied::default(), problems: Vec::new() };
+        let origins = paths.iter().map(|path| Ok(path.canonicalize().map_err(|error| file_error(path, error))?));
+        let origins =
+            origins.map(|path| path.map(|path| path.display().to_string())).collect::<Result<_, VerifyError>>()?;
+        let mut source =
+            Self { place, origins, files: Vec::new(), occupied: Occupied::default(), problems: Vec::new() };
         for path in paths {
             source.add(path, windows)?;
         }
@@ -109,6 +115,10 @@ impl FileSource {
 impl RowSource for FileSource {
     fn place(&self) -> String {
         self.place.clone()
+    }
+
+    fn origins(&self) -> Vec<String> {
+        self.origins.clone()
     }
 
     fn column_problems(&mut self) -> BoxFuture<'_, Result<Vec<String>, VerifyError>> {

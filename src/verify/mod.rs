@@ -37,7 +37,7 @@ pub use findings::{Class, Finding, Verdict, VerifyReport};
 pub use matching::Tolerance;
 pub use recorded::{Expected, LedgerDays};
 pub use rows::Rows;
-pub use table::TableSource;
+pub use table::{Side, TableSource};
 
 /// What the target is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
