@@ -11,6 +11,7 @@ mod findings;
 mod judge;
 mod layout;
 mod matching;
+mod pairing;
 mod recorded;
 mod rows;
 pub mod source;
