@@ -441,6 +441,45 @@ async fn the_target_is_not_compared_with_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_ledger_cannot_tell_is_not_taken_as_right() {
+    let bed = Bed::new().await;
+    let damages = [
+        ("sums = '{}'", "2025-10-31: the ledger's sums are missing or unreadable, so not compared: pod_usage_cpu"),
+        ("sums = NULL", "the ledger's sums are missing or unreadable"),
+        ("sums = sums - 'pod_limit_cpu_core_hours'", "so not compared: pod_limit_cpu_core_hours"),
+        ("sums = jsonb_set(sums, '{pod_limit_cpu_core_hours}', '\"many\"')", "not compared: pod_limit_cpu_core_hours"),
+        ("sums = jsonb_set(sums, '{pod_limit_cpu_core_hours}', '7')", "the ledger's sums are missing or unreadable"),
+        ("sums = '[1]'", "the ledger's sums are missing or unreadable"),
+    ];
+    for (damage, part) in damages {
+        bed.damage(&format!("UPDATE gristmill.day_ledger SET {damage} WHERE usage_day = '2025-10-31'"), TABLE).await;
+        expect(damage, &bed.verify(SHADOW, &[]).await, &["NOT_CONSERVED"], &[part.to_owned()]);
+        bed.restore().await;
+    }
+    // Objects that expired: of what the rows were made is no longer to be seen.
+    let input = bed.folder.path().join("input");
+    let away = bed.folder.path().join("away");
+    std::fs::rename(&input, &away).unwrap();
+    std::fs::create_dir(&input).unwrap();
+    let parts = ["2025-10-31: its month has no objects any more".to_owned()];
+    expect("expired", &bed.verify(SHADOW, &[]).await, &["STALE_DATA"], &parts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_without_rows_are_named() {
+    let bed = Bed::new().await;
+    for table in [TABLE, SHADOW] {
+        bed.damage("DELETE FROM T WHERE usage_start = '2025-10-31'", table).await;
+    }
+    bed.damage("DELETE FROM gristmill.day_ledger WHERE usage_day = '2025-10-31'", TABLE).await;
+    let ended = bed.verify(SHADOW, &[]).await;
+    expect("a day", &ended, &[], &["not compared: no rows: 2025-10-31\n".to_owned()]);
+    assert_eq!(ended.report["days_without_rows"], json!(["2025-10-31"]));
+    bed.restore().await;
+    assert_eq!(bed.verify(SHADOW, &[]).await.report["days_without_rows"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_target_must_have_every_column_of_the_contract() {
     let bed = Bed::new().await;
     for name in ["infrastructure_raw_cost", "cost_model_rate_type", "uuid", "raw_currency"] {
@@ -646,7 +685,9 @@ async fn the_files_of_a_run_can_be_the_target() {
     let mut settings = bed.settings.clone();
     settings["target"]["kind"] = json!("file");
     settings["target"]["file"] = json!({"path": bed.csv(), "format": "csv"});
-    let parts = ["the target has no ledger".to_owned()];
+    let skipped =
+        format!("totals not compared with those of a run, for want of a ledger: {FIRST_DAY}, 2025-10-31, {LAST_DAY}");
+    let parts = ["the target has no ledger".to_owned(), skipped];
     expect("files", &verify(&settings, SHADOW, &[]).await, &[], &parts);
     bed.damage(&"DELETE FROM T WHERE uuid = POD".replace("POD", POD), SHADOW).await;
     expect("files", &verify(&settings, SHADOW, &[]).await, &["EXTRA"], &[]);
