@@ -711,6 +711,13 @@ async fn what_cannot_be_compared_is_said() {
     std::fs::write(&broken, "").unwrap();
     let ended = bed.verify(broken.to_str().unwrap(), &[]).await;
     expect("an empty file", &ended, &["SCHEMA_MISMATCH"], &["has no header".to_owned()]);
+    let twice: String = text.lines().map(|line| format!("{line},{}\n", line.split(',').next().unwrap())).collect();
+    std::fs::write(&broken, twice.replacen(&format!("{header},uuid"), &format!("{header},namespace"), 1)).unwrap();
+    let ended = bed.verify(broken.to_str().unwrap(), &[]).await;
+    expect("a column twice", &ended, &["SCHEMA_MISMATCH"], &["has column `namespace` more than once".to_owned()]);
+    std::fs::write(&broken, text.replace("2025-10-31,2025-10-31", "2025-10-31 noon,2025-10-31")).unwrap();
+    let ended = bed.verify(broken.to_str().unwrap(), &[]).await;
+    expect("no date", &ended, &["SCHEMA_MISMATCH"], &["`usage_start` is no date".to_owned()]);
     let empty = folder.join("empty");
     std::fs::create_dir(&empty).unwrap();
     let ended = bed.verify(empty.to_str().unwrap(), &[]).await;
