@@ -22,6 +22,7 @@ use crate::runtime::stopping::stop_signal;
 use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
+use crate::telemetry::report_file::write_json;
 use crate::time::{UsageDay, Window};
 use crate::verify::{Against, Tolerance};
 
@@ -276,8 +277,7 @@ fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
     let report = until_stopped(async { Ok(run::run(&config, &options, &progress).await) })?;
     print(&report.text());
     if let Some(path) = &arguments.report {
-        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-        write_file(path, &text)?;
+        write_json(path, &report)?;
     }
     Ok(report.exit_code)
 }
@@ -323,7 +323,7 @@ fn verify_command(arguments: &VerifyArguments) -> Result<u8, Failure> {
     let report = until_stopped(verify_target(&config, &options, &progress))?;
     print(&report.text());
     if let Some(path) = &arguments.report {
-        write_file(path, &serde_json::to_string_pretty(&report).unwrap_or_default())?;
+        write_json(path, &report)?;
     }
     Ok(report.exit_code)
 }
@@ -427,8 +427,7 @@ fn convert_command(arguments: &ConvertArguments) -> Result<u8, Failure> {
         new_runtime()?.block_on(async { convert_until(&options, stop_signal().map_err(no_runtime)?).await })?;
     print(&report.text());
     if let Some(path) = &arguments.report {
-        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-        write_file(path, &text)?;
+        write_json(path, &report)?;
     }
     Ok(0)
 }
@@ -483,14 +482,6 @@ fn new_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 fn no_runtime(error: std::io::Error) -> Failure {
     Failure { kind: ErrorKind::Bug, message: "the async runtime cannot start".to_owned(), cause: Some(Box::new(error)) }
-}
-
-fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| Failure {
-        kind: ErrorKind::FileUnwritable,
-        message: format!("file `{}` cannot be written", path.display()),
-        cause: Some(Box::new(error)),
-    })
 }
 
 /// Standard output is the result; a reader that closed the pipe has what it wanted.

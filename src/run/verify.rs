@@ -1,6 +1,7 @@
 //! Configuration × what to compare with → both sides of a comparison, what the ledger says and what a run of today would
 //! note; then `verify` compares.
 
+use std::path::Path;
 #[cfg(feature = "sql")]
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::telemetry::progress::Progress;
 use crate::time::Window;
 use crate::verify::source::RowSource;
 use crate::verify::{
-    Against, Expected, FileSource, LedgerDays, TableSource, Terms, Tolerance, VerifyError, VerifyReport, verify,
+    Against, Expected, FileSource, LedgerDays, Side, TableSource, Terms, Tolerance, VerifyError, VerifyReport, verify,
 };
 
 /// What the command line adds to the configuration.
@@ -43,28 +44,43 @@ pub async fn verify_target(
 ) -> Result<VerifyReport, Failure> {
     let windows = Window::split_by_month(config.period.start, config.period.end);
     let mut target = open_target(config, &windows).await?;
+    // Both sides are opened first: whether they are two is quickly seen, the inputs are not.
+    let other = open_other(config, options, &windows).await?;
+    let shared = other.iter().flat_map(|other| other.origins()).any(|origin| target.origins().contains(&origin));
+    if shared {
+        return Err(VerifyError::Itself { place: target.place() }.into());
+    }
     let terms = terms(config, options, progress, &windows).await?;
+    match other {
+        Some(mut other) => Ok(verify(&terms, target.as_mut(), other.as_mut()).await?),
+        None => against_recompute(config, progress, &terms, target.as_mut()).await,
+    }
+}
+
+/// What the target is compared with; `None` for rows that are yet to be computed.
+async fn open_other(
+    config: &Config,
+    options: &VerifyOptions,
+    windows: &[Window],
+) -> Result<Option<Box<dyn RowSource>>, Failure> {
     match &options.against {
-        Against::Recompute => against_recompute(config, progress, &terms, target.as_mut()).await,
-        Against::Files(path) => {
-            let (path, in_period) = (path.clone(), windows.clone());
-            let opening = tokio::task::spawn_blocking(move || FileSource::open(&path, &in_period));
-            let mut other = opened(opening.await)?;
-            Ok(verify(&terms, target.as_mut(), &mut other).await?)
-        }
+        Against::Recompute => Ok(None),
+        Against::Files(path) => Ok(Some(open_files(path, windows).await?)),
         Against::Table(table) => {
             let other = options.against_config.as_ref().unwrap_or(config);
             let postgres = postgres_of(other)?;
-            let mut other = TableSource::open("table", postgres, table.clone(), &other.source, &windows).await?;
-            Ok(verify(&terms, target.as_mut(), &mut other).await?)
+            let table = TableSource::open(Side::Other, postgres, table.clone(), &other.source, windows).await?;
+            Ok(Some(Box::new(table)))
         }
     }
 }
 
-fn opened(result: Result<Result<FileSource, VerifyError>, tokio::task::JoinError>) -> Result<FileSource, Failure> {
+async fn open_files(path: &Path, windows: &[Window]) -> Result<Box<dyn RowSource>, Failure> {
+    let (path, windows) = (path.to_owned(), windows.to_vec());
     let lost =
         |error: tokio::task::JoinError| Failure::new(ErrorKind::Bug, format!("reading the files broke down: {error}"));
-    Ok(result.map_err(lost)??)
+    let opening = tokio::task::spawn_blocking(move || FileSource::open(&path, &windows));
+    Ok(Box::new(opening.await.map_err(lost)??))
 }
 
 fn postgres_of(config: &Config) -> Result<&Postgres, Failure> {
@@ -78,14 +94,11 @@ async fn open_target(config: &Config, windows: &[Window]) -> Result<Box<dyn RowS
         Target::File { format: FileFormat::Parquet, .. } => {
             Err(VerifyError::Target { kind: "file with format parquet" }.into())
         }
-        Target::File { path, .. } => {
-            let (path, windows) = (path.clone(), windows.to_vec());
-            Ok(Box::new(opened(tokio::task::spawn_blocking(move || FileSource::open(&path, &windows)).await)?))
-        }
+        Target::File { path, .. } => open_files(path, windows).await,
         Target::Postgres => {
             let postgres = postgres_of(config)?;
             let table = TableName::new(&postgres.schema, &postgres.table);
-            Ok(Box::new(TableSource::open("table", postgres, table, &config.source, windows).await?))
+            Ok(Box::new(TableSource::open(Side::Target, postgres, table, &config.source, windows).await?))
         }
     }
 }
@@ -248,6 +261,10 @@ mod recomputed {
     impl RowSource for RecomputedSource {
         fn place(&self) -> String {
             format!("recomputation of the source objects by the second engine, semantics {}", self.semantics)
+        }
+
+        fn origins(&self) -> Vec<String> {
+            Vec::new()
         }
 
         fn column_problems(&mut self) -> BoxFuture<'_, Result<Vec<String>, VerifyError>> {

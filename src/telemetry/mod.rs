@@ -3,3 +3,4 @@
 pub mod logs;
 pub mod progress;
 pub mod report;
+pub mod report_file;

@@ -19,6 +19,12 @@ pub enum VerifyError {
         /// What the configuration says.
         kind: &'static str,
     },
+    /// Both sides read the same rows, so they would be equal whatever they are.
+    #[error("--against names what the target is: {place}; compare it with something else")]
+    Itself {
+        /// Table or file.
+        place: String,
+    },
     /// The table of the other side does not exist.
     #[error("--against: table {table} does not exist, or its schema may not be looked into")]
     NoTable {
@@ -92,6 +98,7 @@ impl VerifyError {
         match self {
             VerifyError::Against { .. } => ErrorKind::Usage,
             VerifyError::Target { .. }
+            | VerifyError::Itself { .. }
             | VerifyError::NoTable { .. }
             | VerifyError::File { .. }
             | VerifyError::Record { .. }

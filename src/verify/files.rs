@@ -13,6 +13,7 @@ use super::delimited::{NullStyle, Record};
 use super::error::VerifyError;
 use super::rows::{Rows, Texts};
 use super::source::{Coverage, Fill, RowSource, bad_value};
+use super::values::date;
 use crate::postgres::reading::Occupied;
 use crate::schema::identity::{CLUSTER_ID, DAY, SOURCE};
 use crate::schema::target::OCP_DAILY_SUMMARY;
@@ -21,6 +22,8 @@ use crate::time::{UsageDay, Window};
 /// The CSV files of one side.
 pub struct FileSource {
     place: String,
+    /// Paths without links or dots.
+    origins: Vec<String>,
     files: Vec<CsvFile>,
     occupied: Occupied,
     problems: Vec<String>,
@@ -52,7 +55,11 @@ impl FileSource {
         paths.sort();
         let place =
             if path.is_dir() { format!("folder {}", path.display()) } else { format!("file {}", path.display()) };
-        let mut source = Self { place, files: Vec::new(), occupied: Occupied::default(), problems: Vec::new() };
+        let origins = paths.iter().map(|path| path.canonicalize().map_err(|error| file_error(path, error)));
+        let origins =
+            origins.map(|path| path.map(|path| path.display().to_string())).collect::<Result<_, VerifyError>>()?;
+        let mut source =
+            Self { place, origins, files: Vec::new(), occupied: Occupied::default(), problems: Vec::new() };
         for path in paths {
             source.add(path, windows)?;
         }
@@ -65,11 +72,19 @@ impl FileSource {
             self.problems.push(format!("`{}` has no header", path.display()));
             return Ok(());
         }
-        let header: Vec<String> = (0..reader.record.len()).map(|at| reader.record.field(at).0.to_owned()).collect();
-        let at = |name: &str| header.iter().position(|column| column.trim_start_matches('\u{feff}') == name);
+        let header: Vec<String> = (0..reader.record.len())
+            .map(|at| reader.record.field(at).0.trim_start_matches('\u{feff}').to_owned())
+            .collect();
+        let at = |name: &str| header.iter().position(|column| column == name);
         let positions: Vec<Option<usize>> = OCP_DAILY_SUMMARY.rollup_columns().map(|column| at(column.name)).collect();
         for (column, _) in OCP_DAILY_SUMMARY.rollup_columns().zip(&positions).filter(|(_, at)| at.is_none()) {
             self.problems.push(format!("`{}` has no column `{}`", path.display(), column.name));
+        }
+        for column in OCP_DAILY_SUMMARY.rollup_columns() {
+            if header.iter().filter(|name| *name == column.name).count() > 1 {
+                // Which of them holds the values is anybody's guess.
+                self.problems.push(format!("`{}` has column `{}` more than once", path.display(), column.name));
+            }
         }
         let positions: Option<Vec<usize>> = positions.into_iter().collect();
         let (Some(positions), Some(day), Some(cluster), Some(source)) =
@@ -85,7 +100,7 @@ impl FileSource {
             }
             reader.expect_fields(file.field_count)?;
             let text = reader.record.value(day, file.nulls);
-            let Some(date) = text.and_then(|text| text.get(..10)).and_then(|text| text.parse().ok()) else {
+            let Some(date) = text.and_then(date) else {
                 self.problems.push(format!("`{}`, record {}: `{DAY}` is no date", file.path.display(), reader.number));
                 return Ok(());
             };
@@ -109,6 +124,10 @@ impl FileSource {
 impl RowSource for FileSource {
     fn place(&self) -> String {
         self.place.clone()
+    }
+
+    fn origins(&self) -> Vec<String> {
+        self.origins.clone()
     }
 
     fn column_problems(&mut self) -> BoxFuture<'_, Result<Vec<String>, VerifyError>> {

@@ -96,6 +96,8 @@ pub struct VerifyReport {
     pub rows_on_other_side: Option<u64>,
     /// Pairs of rows that are equal in every column.
     pub equal_rows: u64,
+    /// Days of the period of which neither side has rows; nothing of them was compared.
+    pub days_without_rows: Vec<String>,
     /// What differs, by class.
     pub findings: Vec<Finding>,
     /// What the reader should know.
@@ -134,6 +136,9 @@ impl VerifyReport {
              null only",
             self.relative_tolerance, self.absolute_tolerance
         ));
+        if !self.days_without_rows.is_empty() {
+            line(&format!("note     not compared: no rows: {}", self.days_without_rows.join(", ")));
+        }
         for note in &self.notes {
             line(&format!("note     {note}"));
         }

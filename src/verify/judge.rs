@@ -8,6 +8,7 @@ use super::source::Coverage;
 use super::tally::{Listed, Names, SHOWN, Tally};
 use super::values::double;
 use super::{Terms, rows_outside};
+use crate::rollups::ocp_daily_summary::{COLUMNS, ColumnValue};
 use crate::schema::identity::{DATA_SOURCE, DATABASE_LOCAL, NAMESPACE, NODE};
 use crate::schema::target::OCP_DAILY_SUMMARY;
 use crate::time::UsageDay;
@@ -52,10 +53,6 @@ impl<'a> Judge<'a> {
         let Some(ledger) = &self.terms.ledger else { return };
         let outdated = ledger.outdated(&self.terms.expected);
         self.find(Class::StaleData, "days were not written from what lies there now", outdated);
-        let unknown = ledger.days.keys().filter(|day| !self.terms.expected.contains_key(day)).count();
-        if unknown > 0 {
-            self.notes.push(format!("{unknown} written days: their month has no objects any more, inputs not checked"));
-        }
     }
 
     /// Stage 2: columns and types.
@@ -239,8 +236,15 @@ impl<'a> Judge<'a> {
             lines.push(format!("{} sums of a node's usage and rest are not its capacity:", tally.unbalanced.count));
             lines.extend(tally.unbalanced.shown.iter().map(|line| format!("  {line}")));
         }
-        lines.extend(self.totals(tally).into_iter().take(SHOWN));
+        lines.extend(shown(self.totals(tally)));
         self.find(Class::NotConserved, "totals do not add up", lines);
+        if !self.terms.conserves {
+            self.notes.push("books of nodes not checked: under these semantics they need not close".to_owned());
+        }
+        if self.terms.ledger.is_none() {
+            let days = days_where(tally, |[in_target, _]| in_target > 0).join(", ");
+            self.notes.push(format!("totals not compared with those of a run, for want of a ledger: {days}"));
+        }
     }
 
     /// Totals of a day against those in the ledger, which the run compared with its input.
@@ -248,14 +252,26 @@ impl<'a> Judge<'a> {
         let mut lines = Vec::new();
         let Some(ledger) = &self.terms.ledger else { return lines };
         for (day, sums) in &tally.sums {
-            let Some(recorded) = ledger.days.get(day) else { continue };
             let row_count = tally.days.get(day).map_or(0, |[in_target, _]| *in_target);
+            // A day with rows that the ledger does not have is stale, and was found before.
+            let Some(recorded) = ledger.days.get(day).filter(|_| row_count > 0) else { continue };
+            let mut unknown = Vec::new();
             for (column, sum) in OCP_DAILY_SUMMARY.rollup_columns().zip(sums) {
-                let (Some(noted), Some((found, size))) = (recorded.sums.get(column.name), sum) else { continue };
-                if !self.is_close(*noted, *found, *size, row_count) {
-                    let [found, noted] = [*found, *noted].map(double);
-                    lines.push(format!("{day} {}: the rows sum to {found}, the run noted {noted}", column.name));
+                let name = column.name;
+                match (recorded.sums.get(name), sum) {
+                    (None, _) if is_summed(name) => unknown.push(name),
+                    (None, _) => {}
+                    (Some(_), None) => lines.push(format!("{day} {name}: the rows have no sum that can be compared")),
+                    (Some(noted), Some((found, size))) if !self.is_close(*noted, *found, *size, row_count) => {
+                        let [found, noted] = [*found, *noted].map(double);
+                        lines.push(format!("{day} {name}: the rows sum to {found}, the run noted {noted}"));
+                    }
+                    (Some(_), Some(_)) => {}
                 }
+            }
+            if !unknown.is_empty() {
+                let names = unknown.join(", ");
+                lines.push(format!("{day}: the ledger's sums are missing or unreadable, so not compared: {names}"));
             }
         }
         lines
@@ -311,11 +327,30 @@ impl<'a> Judge<'a> {
             rows_in_target,
             rows_on_other_side,
             equal_rows: tally.map_or(0, |tally| tally.equal),
+            days_without_rows: tally.map_or_else(Vec::new, |tally| days_where(tally, |counts| counts == [0, 0])),
             findings: self.findings,
             notes: self.notes,
         }
         .decided()
     }
+}
+
+/// Whether a run notes the sum of a column.
+fn is_summed(name: &str) -> bool {
+    COLUMNS.iter().any(|(column, value)| *column == name && matches!(value, ColumnValue::Measure(_)))
+}
+
+/// The days of which target and other side have such numbers of rows.
+fn days_where(tally: &Tally, is_wanted: impl Fn([u64; 2]) -> bool) -> Vec<String> {
+    tally.days.iter().filter(|(_, counts)| is_wanted(**counts)).map(|(day, _)| day.to_string()).collect()
+}
+
+/// The first lines, and how many there are beyond.
+fn shown(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(SHOWN);
+    lines.truncate(SHOWN);
+    lines.extend((more > 0).then(|| format!("… {more} more")));
+    lines
 }
 
 /// A line if the two sides have no name in common although both have some.

@@ -13,7 +13,7 @@ pub const SORTS: [RowSort; 3] = [RowSort::Pod, RowSort::Storage, RowSort::Unallo
 /// How a column that does not identify its row is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// Not here: it identifies the row, or is compared as a set.
+    /// Not here: it identifies the row, or must be the configured one in all rows of both sides, or the day that is read.
     No,
     /// Equal or both null.
     Exact,
@@ -89,8 +89,8 @@ impl Layout {
 }
 
 fn comparison(column: &TargetColumn, identity: &[&str], same_database: bool) -> Comparison {
-    let is_set = [CLUSTER_ID, SOURCE, DAY, DATA_SOURCE].contains(&column.name);
-    if is_set || identity.contains(&column.name) {
+    let is_fixed = [CLUSTER_ID, SOURCE, DAY].contains(&column.name);
+    if is_fixed || identity.contains(&column.name) {
         Comparison::No
     } else if column.target_type == TargetType::Decimal {
         Comparison::Number

@@ -2,9 +2,10 @@
 //!
 //! Rows belong together by the columns that identify them. Where several share an identity they are matched as multisets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::layout::{Comparison, Layout, Marks, SORTS};
+use super::pairing::{MOST_CANDIDATES, Unpaired};
 use super::rows::{NOT_A_NUMBER, NULL_NUMBER, NULL_TEXT, Rows};
 use super::values::double;
 use crate::schema::identity::RowSort;
@@ -88,9 +89,6 @@ struct Group {
     other: Vec<usize>,
 }
 
-/// Partners that are tried for one row among rows of one identity; more are legal only where they are equal anyway.
-const MOST_CANDIDATES: usize = 256;
-
 impl Day<'_> {
     /// Sorts the rows out. `unallocated_is_unique`: not under profiles that repeat these rows.
     pub fn matched(&self, unallocated_is_unique: bool) -> Matched {
@@ -160,7 +158,8 @@ impl Day<'_> {
         identity
     }
 
-    fn is_pair(&self, sort: RowSort, target: usize, other: usize) -> bool {
+    /// Whether a row of the target and one of the other side are equal, identity aside.
+    pub fn is_pair(&self, sort: RowSort, target: usize, other: usize) -> bool {
         (0..self.layout.columns.len()).all(|column| !self.differs(sort, column, target, other))
     }
 
@@ -184,52 +183,27 @@ impl Day<'_> {
         if is_unique && target.len() > 1 && other.len() > 1 {
             matched.repeated_in_both.extend(&target[1..]);
         }
-        let (target_rest, other_rest) = self.take_pairs(sort, &target, &other, matched);
+        let Unpaired { equal, target: target_rest, other: other_rest } = self.pair_up(sort, &target, &other);
+        matched.equal += equal;
         let pairs = target_rest.len().min(other_rest.len());
         matched.unequal.extend(target_rest.iter().copied().zip(other_rest.iter().copied()));
-        for row in &target_rest[pairs..] {
-            let is_repeated = target.iter().any(|known| known < row && self.is_same(self.target, *known, *row));
-            match (is_repeated, other.is_empty()) {
-                (true, _) => matched.repeated_in_target.push(*row),
-                (false, true) => matched.extra.push(*row),
-                (false, false) => matched.beside.push(*row),
-            }
-        }
-        for row in &other_rest[pairs..] {
-            let is_repeated = other.iter().any(|known| known < row && self.is_same(self.other, *known, *row));
-            if is_repeated { matched.repeated_in_other.push(*row) } else { matched.missing.push(*row) }
-        }
-    }
-
-    /// Pairs equal rows of one identity; returns those that are left, in order.
-    fn take_pairs(
-        &self,
-        sort: RowSort,
-        target: &[usize],
-        other: &[usize],
-        matched: &mut Matched,
-    ) -> (Vec<usize>, Vec<usize>) {
-        let mut candidates: Vec<usize> = other.to_vec();
-        let mut rest = Vec::new();
-        for row in target {
-            let found = candidates.iter().take(MOST_CANDIDATES).position(|other| self.is_pair(sort, *row, *other));
-            match found {
-                Some(position) => {
-                    candidates.remove(position);
-                    matched.equal += 1;
+        if let [_, ..] = &target_rest[pairs..] {
+            let repeated = self.repeated(self.target, &target);
+            for row in &target_rest[pairs..] {
+                match (repeated.contains(row), other.is_empty()) {
+                    (true, _) => matched.repeated_in_target.push(*row),
+                    (false, true) => matched.extra.push(*row),
+                    (false, false) => matched.beside.push(*row),
                 }
-                None => rest.push(*row),
             }
         }
-        (rest, candidates)
-    }
-
-    /// Whether two rows of one side hold the same in every column.
-    fn is_same(&self, rows: &Rows, left: usize, right: usize) -> bool {
-        (0..self.layout.columns.len()).all(|column| {
-            rows.text(column, left) == rows.text(column, right)
-                && rows.number(column, left) == rows.number(column, right)
-        })
+        if let [_, ..] = &other_rest[pairs..] {
+            let repeated = self.repeated(self.other, &other);
+            let (again, missing): (Vec<usize>, Vec<usize>) =
+                other_rest[pairs..].iter().partition(|row| repeated.contains(row));
+            matched.repeated_in_other.extend(again);
+            matched.missing.extend(missing);
+        }
     }
 
     /// Looks for rows without a partner that would have one if a single identifying column were another.
@@ -241,9 +215,9 @@ impl Day<'_> {
         let mut extra: Vec<usize> = matched.extra.clone();
         for sort in SORTS {
             for column in self.layout.identity(sort) {
-                let mut known: HashMap<Identity, Vec<usize>> = HashMap::new();
+                let mut known: HashMap<Identity, VecDeque<usize>> = HashMap::new();
                 for row in extra.iter().filter(|row| self.sort(self.target, **row) == sort) {
-                    known.entry(self.identity(sort, self.target, *row, Some(*column))).or_default().push(*row);
+                    known.entry(self.identity(sort, self.target, *row, Some(*column))).or_default().push_back(*row);
                 }
                 missing.retain(|other| {
                     if self.sort(self.other, *other) != sort {
@@ -255,9 +229,9 @@ impl Day<'_> {
                         .iter()
                         .take(MOST_CANDIDATES)
                         .position(|target| self.is_pair_but_for(sort, *column, *target, *other));
-                    let Some(position) = found else { return true };
-                    matched.one_key_differs.push((*column, candidates.remove(position), *other));
-                    false
+                    let target = found.and_then(|position| candidates.remove(position));
+                    matched.one_key_differs.extend(target.map(|target| (*column, target, *other)));
+                    target.is_none()
                 });
                 let paired: HashSet<usize> = matched.one_key_differs.iter().map(|(_, target, _)| *target).collect();
                 extra.retain(|row| !paired.contains(row));

@@ -11,6 +11,7 @@ mod findings;
 mod judge;
 mod layout;
 mod matching;
+mod pairing;
 mod recorded;
 mod rows;
 pub mod source;
@@ -37,7 +38,7 @@ pub use findings::{Class, Finding, Verdict, VerifyReport};
 pub use matching::Tolerance;
 pub use recorded::{Expected, LedgerDays};
 pub use rows::Rows;
-pub use table::TableSource;
+pub use table::{Side, TableSource};
 
 /// What the target is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,9 +26,18 @@ impl LedgerDays {
                 lines.push(format!("{day}: written by engine version {version} (run {run}), this is {ENGINE_VERSION}"));
                 continue;
             }
-            let is_other = expected.get(day).is_some_and(|fingerprint| recorded.fingerprint != fingerprint);
-            if is_other {
-                lines.push(format!("{day}: objects, settings or reference data are others than those of run {run}"));
+            match expected.get(day) {
+                Some(fingerprint) if recorded.fingerprint != fingerprint => {
+                    lines
+                        .push(format!("{day}: objects, settings or reference data are others than those of run {run}"));
+                }
+                // A run over nothing that wrote nothing is as good as today's.
+                None if recorded.row_count != 0 => {
+                    lines.push(format!(
+                        "{day}: its month has no objects any more; those of run {run} cannot be checked"
+                    ));
+                }
+                _ => {}
             }
         }
         lines

@@ -8,10 +8,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Decimal128Type, Float64Type, Int32Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
-use chrono::NaiveDate;
 use uuid::Uuid;
 
-use super::values::{canonical_json, decimal, decimal_of_double};
+use super::values::{canonical_json, date, decimal, decimal_of_double};
 
 pub use super::values::{NOT_A_NUMBER, NULL_NUMBER};
 use crate::schema::target::{OCP_DAILY_SUMMARY, TargetColumn, TargetType};
@@ -182,9 +181,7 @@ fn push_cell(column: &TargetColumn, store: &mut Cells, cell: Option<&str>, texts
                 texts.number(&number.to_string())?
             }
             TargetType::Date => {
-                // Other programs write a date as the midnight of it.
-                let date = text.get(..10).unwrap_or(text);
-                let date: NaiveDate = date.parse().map_err(|_| BadCell::OtherType)?;
+                let date = date(text).ok_or(BadCell::OtherType)?;
                 texts.number(&UsageDay::from_date(date).to_string())?
             }
             TargetType::Uuid => {

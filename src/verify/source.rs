@@ -22,6 +22,10 @@ pub trait RowSource: Send {
     /// How output names it.
     fn place(&self) -> String;
 
+    /// What its rows are read from, by names that two sides share only if they read the same: tables, files. Empty if
+    /// they are computed.
+    fn origins(&self) -> Vec<String>;
+
     /// What is wrong with its columns, by the contract; empty if nothing is.
     fn column_problems(&mut self) -> BoxFuture<'_, Result<Vec<String>, VerifyError>>;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::delimited::{NullStyle, Record};
@@ -17,12 +18,24 @@ use crate::postgres::reading::Readable;
 use crate::postgres::retry::retrying;
 use crate::postgres::shape::{TargetShape, holds, sql_type};
 use crate::postgres::sql::TableName;
-use crate::schema::target::OCP_DAILY_SUMMARY;
+use crate::schema::target::{OCP_DAILY_SUMMARY, TargetColumn, Writer};
 use crate::time::{UsageDay, Window};
+
+/// Which side of a comparison a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The table under test: all columns of the contract must be there, those that others fill as well.
+    Target,
+    /// What it is compared with: only the columns that are compared.
+    Other,
+}
 
 /// A table with the rollup's rows.
 pub struct TableSource {
+    side: Side,
     place: String,
+    /// Server, database and relation.
+    origin: String,
     connector: Connector,
     shape: Arc<TargetShape>,
     readable: Readable,
@@ -33,7 +46,7 @@ impl TableSource {
     /// Reads the shape of the table.
     /// Errors: no connection, no such table.
     pub async fn open(
-        name: &str,
+        side: Side,
         postgres: &Postgres,
         table: TableName,
         source: &Source,
@@ -41,15 +54,21 @@ impl TableSource {
     ) -> Result<Self, VerifyError> {
         let connector = Connector::new(postgres, Uuid::new_v4())?;
         let shape = retrying("reading the table's columns", || async {
-            TargetShape::read(&connector.connect().await?, &table).await
+            let connection = connector.connect().await?;
+            let shape = TargetShape::read(&connection, &table).await?;
+            let names: [(&(dyn ToSql + Sync), Type); 2] = [(&table.schema, Type::TEXT), (&table.table, Type::TEXT)];
+            let origin = connection.query_one("identifying the table", ORIGIN_SQL, &names).await?.get(0);
+            Ok((shape, origin))
         })
         .await;
-        let shape = match shape {
+        let (shape, origin): (TargetShape, String) = match shape {
             Err(PostgresError::NotReady(_)) => return Err(VerifyError::NoTable { table: table.to_string() }),
             other => other?,
         };
         Ok(Self {
-            place: format!("{name} {table} in database {}", postgres.database),
+            side,
+            origin,
+            place: format!("table {table} in database {}", postgres.database),
             connector,
             readable: Readable::new(&shape, source.uuid, &source.cluster_id),
             shape: Arc::new(shape),
@@ -88,15 +107,27 @@ impl TableSource {
     }
 }
 
+/// One table however it is reached: hosts have several names, and a partition holds rows of its root.
+const ORIGIN_SQL: &str = "SELECT concat_ws('/', 'table', extract(epoch FROM pg_catalog.pg_postmaster_start_time()), d.oid, \
+     coalesce(pg_catalog.pg_partition_root(c.oid)::oid, c.oid)) FROM pg_catalog.pg_class c \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() \
+     WHERE n.nspname = $1 AND c.relname = $2";
+
 impl RowSource for TableSource {
     fn place(&self) -> String {
         self.place.clone()
     }
 
+    fn origins(&self) -> Vec<String> {
+        vec![self.origin.clone()]
+    }
+
     fn column_problems(&mut self) -> BoxFuture<'_, Result<Vec<String>, VerifyError>> {
         let table = &self.shape.name;
         let mut problems = Vec::new();
-        for column in OCP_DAILY_SUMMARY.rollup_columns() {
+        let is_needed = |column: &&TargetColumn| self.side == Side::Target || column.writer == Writer::Rollup;
+        for column in OCP_DAILY_SUMMARY.columns.iter().filter(is_needed) {
             let needed = sql_type(column.target_type);
             match self.shape.kind_of(column.name) {
                 None => problems.push(format!("{table} has no column `{}` ({needed})", column.name)),

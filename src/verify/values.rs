@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use chrono::NaiveDate;
 use serde_json::Value;
 
 /// A cell without a value.
@@ -48,6 +49,21 @@ pub fn decimal(text: &str) -> Option<i128> {
         value = value.checked_mul(10)?;
     }
     Some(if is_negative { -value } else { value })
+}
+
+/// Reads a date; other programs write it as its midnight, which no other time of the day is. `None` if it is anything else.
+pub fn date(text: &str) -> Option<NaiveDate> {
+    let (date, time) = text.split_at_checked(10)?;
+    let is_midnight = match time.strip_prefix(['T', ' ']) {
+        None => time.is_empty(),
+        Some(time) => {
+            let zones = ["Z", "+00:00", "+0000", "+00", " UTC"];
+            let time = zones.iter().find_map(|zone| time.strip_suffix(zone)).unwrap_or(time);
+            let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+            ["00:00", "00:00:00"].contains(&time) && !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0')
+        }
+    };
+    date.parse().ok().filter(|_| is_midnight)
 }
 
 /// A double as a count of 10^-15. `None` if it does not fit.
@@ -147,6 +163,21 @@ mod tests {
         assert_eq!(decimal_of_double(1.612_903_225_806_451_6), Some(1_612_903_225_806_452));
         assert_eq!(decimal_of_double(1e-20), Some(0));
         assert_eq!(decimal_of_double(f64::NAN), Some(NOT_A_NUMBER));
+    }
+
+    #[test]
+    fn a_date_is_a_day_or_its_midnight() {
+        let day = "2025-10-01".parse().ok();
+        for text in ["", " 00:00", "T00:00:00", " 00:00:00.000", "T00:00:00Z", " 00:00:00+00", " 00:00:00 UTC"] {
+            assert_eq!(date(&format!("2025-10-01{text}")), day, "{text}");
+        }
+        for text in
+            ["x", "1", " ", "T", " 12:00:00", " 00:00:00.5", " 00:00:00.", " 00:00:00+02", " 00:00:00 soon", "é"]
+        {
+            assert_eq!(date(&format!("2025-10-01{text}")), None, "{text}");
+        }
+        assert_eq!(date("2025-10-1"), None);
+        assert_eq!(date("2025-13-01"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use gristmill::generate::{GenerateOptions, generate};
 use gristmill::rollups::semantics::Semantics;
 use gristmill::run::RunOptions;
 use gristmill::run::verify::{VerifyOptions, verify_target};
+use gristmill::schema::target::{OCP_DAILY_SUMMARY, TargetType};
 use gristmill::telemetry::progress::Progress;
 use gristmill::time::UsageDay;
 use gristmill::verify::{Against, Tolerance, Verdict};
@@ -349,6 +350,148 @@ async fn damage_has_its_class_whatever_the_target_is_compared_with() {
     }
 }
 
+/// An assignment that gives a column another value of its type.
+fn changed(column: &str, target_type: TargetType) -> String {
+    match (column, target_type) {
+        ("source_uuid", _) => "'00000000-0000-0000-0000-00000000beef'".to_owned(),
+        (_, TargetType::Integer) => format!("coalesce({column}, 0) + 1"),
+        (_, TargetType::Decimal) => format!("coalesce({column}, 0) + 1"),
+        (_, TargetType::Date) => format!("{column} + 40"),
+        (_, TargetType::Json) => format!("coalesce({column}, '{{}}') || '{{\"changed\": 1}}'"),
+        (_, TargetType::Uuid) => "gen_random_uuid()".to_owned(),
+        (_, TargetType::Varchar(_) | TargetType::Text) => format!("'other-' || coalesce({column}, '')"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_other_value_in_any_column_is_a_difference() {
+    let bed = Bed::new().await;
+    // Without the table's own constraints, which would refuse some of the values.
+    let mut settings = bed.settings.clone();
+    settings["target"]["postgres"]["table"] = json!("free");
+    let free = "tenant.free";
+    let sql = format!(
+        "CREATE TABLE {free} AS SELECT * FROM shadow.saved; \
+         INSERT INTO gristmill.day_ledger (target_schema, target_table, source_uuid, usage_day, status, fingerprint, \
+         row_count, sums, run_id, engine_version) SELECT target_schema, 'free', source_uuid, usage_day, status, \
+         fingerprint, row_count, sums, run_id, engine_version FROM gristmill.day_ledger"
+    );
+    bed.client.batch_execute(&sql).await.unwrap();
+    let is_equal = verify(&settings, SHADOW, &[]).await;
+    expect("untouched", &is_equal, &[], &[]);
+    let rows = [
+        POD,
+        "(SELECT uuid FROM T WHERE data_source = 'Storage' ORDER BY uuid LIMIT 1)",
+        "(SELECT uuid FROM T WHERE namespace = 'Worker unallocated' ORDER BY uuid LIMIT 1)",
+    ];
+    let mut tried = 0;
+    for (number, column) in OCP_DAILY_SUMMARY.rollup_columns().enumerate() {
+        let name = column.name;
+        // What decides the sort of a row is tried on all sorts, the rest on one after the other.
+        let chosen = if name == "data_source" { &rows[..] } else { &rows[number % 3..=number % 3] };
+        for row in chosen {
+            for value in [changed(name, column.target_type), "NULL".to_owned()] {
+                let sql =
+                    format!("UPDATE T SET {name} = {value} WHERE uuid = {row} AND {name} IS DISTINCT FROM {value}");
+                bed.damage(&sql, free).await;
+                let sql = format!(
+                    "SELECT count(*) FROM {free} a JOIN shadow.saved b USING (uuid) WHERE a.{name} IS DISTINCT FROM b.{name}"
+                );
+                let count: i64 = bed.client.query_one(&sql, &[]).await.unwrap().get(0);
+                assert!(count == 1 || value == "NULL", "{name} of {row}: nothing changed");
+                if count == 1 {
+                    let ended = verify(&settings, SHADOW, &[]).await;
+                    assert_eq!(ended.code, 1, "{name} = {value} of {row}: {ended:#?}");
+                    assert_eq!(classes(&ended).len().min(1), 1, "{name} = {value} of {row}");
+                    tried += 1;
+                }
+                bed.damage("TRUNCATE T ; INSERT INTO T SELECT * FROM shadow.saved", free).await;
+            }
+        }
+    }
+    assert!(tried > 40, "{tried} changes");
+    bed.damage("UPDATE T SET data_source = NULL WHERE data_source = 'Pod'", free).await;
+    let parts = ["data_source: ".to_owned()];
+    expect("all pods", &verify(&settings, SHADOW, &[]).await, &["VALUE_DRIFT"], &parts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_target_is_not_compared_with_itself() {
+    let bed = Bed::new().await;
+    let part = "--against names what the target is";
+    bed.verify(TABLE, &[]).await.expect(2, &[part, TABLE]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = bed.settings.clone();
+    // The same server by another name.
+    let host = settings["target"]["postgres"]["host"].as_str().unwrap().to_owned();
+    settings["target"]["postgres"]["host"] = json!(if host == "localhost" { "127.0.0.1" } else { &host });
+    let config = written(folder.path(), &settings);
+    bed.verify(TABLE, &["--against-config", config.to_str().unwrap()]).await.expect(2, &[part]);
+
+    let mut settings = bed.settings.clone();
+    settings["target"]["kind"] = json!("file");
+    settings["target"]["file"] = json!({"path": bed.csv(), "format": "csv"});
+    let detour = bed.csv().join("..").join("csv");
+    let one_file = bed.csv().join(format!("{FIRST_DAY}.csv"));
+    let link = bed.folder.path().join("link");
+    std::os::unix::fs::symlink(bed.csv(), &link).unwrap();
+    for path in [bed.csv(), detour, one_file, link] {
+        verify(&settings, path.to_str().unwrap(), &[]).await.expect(2, &[part]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_ledger_cannot_tell_is_not_taken_as_right() {
+    let bed = Bed::new().await;
+    let damages = [
+        ("sums = '{}'", "2025-10-31: the ledger's sums are missing or unreadable, so not compared: pod_usage_cpu"),
+        ("sums = NULL", "the ledger's sums are missing or unreadable"),
+        ("sums = sums - 'pod_limit_cpu_core_hours'", "so not compared: pod_limit_cpu_core_hours"),
+        ("sums = jsonb_set(sums, '{pod_limit_cpu_core_hours}', '\"many\"')", "not compared: pod_limit_cpu_core_hours"),
+        ("sums = jsonb_set(sums, '{pod_limit_cpu_core_hours}', '7')", "the ledger's sums are missing or unreadable"),
+        ("sums = '[1]'", "the ledger's sums are missing or unreadable"),
+    ];
+    for (damage, part) in damages {
+        bed.damage(&format!("UPDATE gristmill.day_ledger SET {damage} WHERE usage_day = '2025-10-31'"), TABLE).await;
+        expect(damage, &bed.verify(SHADOW, &[]).await, &["NOT_CONSERVED"], &[part.to_owned()]);
+        bed.restore().await;
+    }
+    // Objects that expired: of what the rows were made is no longer to be seen.
+    let input = bed.folder.path().join("input");
+    let away = bed.folder.path().join("away");
+    std::fs::rename(&input, &away).unwrap();
+    std::fs::create_dir(&input).unwrap();
+    let parts = ["2025-10-31: its month has no objects any more".to_owned()];
+    expect("expired", &bed.verify(SHADOW, &[]).await, &["STALE_DATA"], &parts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_without_rows_are_named() {
+    let bed = Bed::new().await;
+    for table in [TABLE, SHADOW] {
+        bed.damage("DELETE FROM T WHERE usage_start = '2025-10-31'", table).await;
+    }
+    bed.damage("DELETE FROM gristmill.day_ledger WHERE usage_day = '2025-10-31'", TABLE).await;
+    let ended = bed.verify(SHADOW, &[]).await;
+    expect("a day", &ended, &[], &["not compared: no rows: 2025-10-31\n".to_owned()]);
+    assert_eq!(ended.report["days_without_rows"], json!(["2025-10-31"]));
+    bed.restore().await;
+    assert_eq!(bed.verify(SHADOW, &[]).await.report["days_without_rows"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_target_must_have_every_column_of_the_contract() {
+    let bed = Bed::new().await;
+    for name in ["infrastructure_raw_cost", "cost_model_rate_type", "uuid", "raw_currency"] {
+        bed.damage(&format!("ALTER TABLE T DROP COLUMN {name}"), SHADOW).await;
+        expect(name, &bed.verify(SHADOW, &[]).await, &[], &[]);
+        bed.damage(&format!("ALTER TABLE T RENAME COLUMN {name} TO away"), TABLE).await;
+        let parts = [format!("{TABLE} has no column `{name}`")];
+        expect(name, &bed.verify(SHADOW, &[]).await, &["SCHEMA_MISMATCH"], &parts);
+        bed.damage(&format!("ALTER TABLE T RENAME COLUMN away TO {name}"), TABLE).await;
+    }
+}
+
 #[cfg(not(feature = "sql"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_binary_without_the_second_engine_says_how_to_get_it() {
@@ -542,7 +685,9 @@ async fn the_files_of_a_run_can_be_the_target() {
     let mut settings = bed.settings.clone();
     settings["target"]["kind"] = json!("file");
     settings["target"]["file"] = json!({"path": bed.csv(), "format": "csv"});
-    let parts = ["the target has no ledger".to_owned()];
+    let skipped =
+        format!("totals not compared with those of a run, for want of a ledger: {FIRST_DAY}, 2025-10-31, {LAST_DAY}");
+    let parts = ["the target has no ledger".to_owned(), skipped];
     expect("files", &verify(&settings, SHADOW, &[]).await, &[], &parts);
     bed.damage(&"DELETE FROM T WHERE uuid = POD".replace("POD", POD), SHADOW).await;
     expect("files", &verify(&settings, SHADOW, &[]).await, &["EXTRA"], &[]);
@@ -566,6 +711,13 @@ async fn what_cannot_be_compared_is_said() {
     std::fs::write(&broken, "").unwrap();
     let ended = bed.verify(broken.to_str().unwrap(), &[]).await;
     expect("an empty file", &ended, &["SCHEMA_MISMATCH"], &["has no header".to_owned()]);
+    let twice: String = text.lines().map(|line| format!("{line},{}\n", line.split(',').next().unwrap())).collect();
+    std::fs::write(&broken, twice.replacen(&format!("{header},uuid"), &format!("{header},namespace"), 1)).unwrap();
+    let ended = bed.verify(broken.to_str().unwrap(), &[]).await;
+    expect("a column twice", &ended, &["SCHEMA_MISMATCH"], &["has column `namespace` more than once".to_owned()]);
+    std::fs::write(&broken, text.replace("2025-10-31,2025-10-31", "2025-10-31 noon,2025-10-31")).unwrap();
+    let ended = bed.verify(broken.to_str().unwrap(), &[]).await;
+    expect("no date", &ended, &["SCHEMA_MISMATCH"], &["`usage_start` is no date".to_owned()]);
     let empty = folder.join("empty");
     std::fs::create_dir(&empty).unwrap();
     let ended = bed.verify(empty.to_str().unwrap(), &[]).await;
