@@ -15,16 +15,20 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import machine  # noqa: E402
 from data import SCALES, Scale, obtain, virtual_environment  # noqa: E402
-from process import BenchmarkError, conclude, read_json, require, write_json  # noqa: E402
-from runs import decode_floor, row_counts  # noqa: E402
+from process import conclude, read_json, require, write_json  # noqa: E402
+from runs import day_results, decode_floor, require_same_days, verify  # noqa: E402
 
 REQUIREMENTS = HERE / "requirements.txt"
 PEERS = {
     "pods": ["duckdb-bare", "duckdb-tuned", "duckdb-straight", "chdb", "polars", "datafusion", "postgres"],
-    "all": ["duckdb-tuned", "chdb", "datafusion", "postgres"],
+    "all": ["duckdb-sql", "chdb", "datafusion", "postgres"],
 }
 # Timed in the same rounds, but no rollups: nothing to compare.
 REFERENCES = ("duckdb-bare", "decode floor")
+# The run whose rows the peers are compared with.
+WROTE_FILES = "the run that wrote files"
+# Of gristmill's own rows in PostgreSQL, beside the peer's tables.
+SCHEMA = "verified"
 # Which data each comparison runs on: part of the rollup, arguments of `gristmill generate`.
 SHAPES = {
     "pods, labels in dictionary pages": ("pods", []),
@@ -64,7 +68,17 @@ def parse():
     options = parser.parse_args()
     if options.runs < 3 or options.rows < 1 or options.days < 1 or not 1 <= options.threads <= cores:
         parser.error(f"--runs must be at least 3, --rows and --days at least 1, --threads between 1 and {cores}")
+    for part in {part for part, _ in chosen_shapes(options).values()}:
+        if not set(PEERS[part]) - {*options.without, *REFERENCES}:
+            parser.error(f"--without leaves no peer for the comparison of {part}, and without one there is nothing to compare")
     return options
+
+
+def chosen_shapes(options):
+    """The comparisons that are asked for."""
+    return {
+        name: shape for number, (name, shape) in enumerate(SHAPES.items(), 1) if not options.shape or number in options.shape
+    }
 
 
 def shape_help():
@@ -83,12 +97,11 @@ def run(options, packages):
         database = None
         if "postgres" not in options.without:
             from database import Database
+            from postgres_peer import server_settings
 
-            database = stack.enter_context(Database())
+            database = stack.enter_context(Database(server_settings(options.threads)))
             facts.append(("PostgreSQL server", database.version()))
-        for number, (name, (part, arguments)) in enumerate(SHAPES.items(), 1):
-            if options.shape and number not in options.shape:
-                continue
+        for name, (part, arguments) in chosen_shapes(options).items():
             shapes[name] = compare_shape(options, programs, database, name, part, arguments)
     facts.append(("load average at the end", " ".join(f"{load:.2f}" for load in os.getloadavg())))
     date = datetime.date.today().isoformat()
@@ -112,6 +125,7 @@ def compare_shape(options, programs, database, name, part, arguments):
     with tempfile.TemporaryDirectory(prefix="gristmill-peers-") as scratch:
         ours = Gristmill(programs["gristmill"], data, options.threads, Path(scratch))
         expected = Expected(ours.write_files(), part)
+        verification = ours.verify(database) if database else None
         peers = [peer for peer in PEERS[part] if peer not in options.without]
         run_peer = {peer: own_process(peer, data, part, options.threads) for peer in peers if peer != "postgres"}
         if "postgres" in peers:
@@ -119,12 +133,13 @@ def compare_shape(options, programs, database, name, part, arguments):
 
             print(f"{name}: loading PostgreSQL", file=sys.stderr)
             run_peer["postgres"] = PostgresPeer(database, data.folder, part, options.threads, scratch).run
-        run_peer["decode floor"] = lambda _: {"seconds": decode_floor(programs, data, 1)["floor_seconds"][0]}
+        run_peer["decode floor"] = lambda _: {"seconds": decode_floor(programs, data, 1, options.threads)["floor_seconds"][0]}
         counted = rounds(options, name, ours, run_peer, expected, Path(scratch))
     return {
         "part": part,
         "pod_rows": data.pod_rows,
         "made_by": data.made_by,
+        "verification": verification,
         "rows_out": expected.row_counts(),
         "engines": counted,
     }
@@ -143,14 +158,24 @@ class Gristmill:
         folder = self.scratch / "ours"
         folder.mkdir()
         _, facts = self.process({"kind": "file", "file": {"path": str(folder), "format": "parquet"}})
-        self.days = row_counts(facts)
+        self.days = day_results(facts)
         return folder
+
+    def verify(self, database):
+        """A run into PostgreSQL that the second engine recomputes, and whose days must be those of the run that wrote files."""
+        database.drop(SCHEMA)
+        database.create(self.program, self.settings, SCHEMA)
+        database.empty(SCHEMA)
+        target = {"kind": "postgres", "postgres": database.settings(SCHEMA)}
+        require_same_days("gristmill into PostgreSQL", day_results(self.process(target)[1]), self.days, WROTE_FILES)
+        result = verify(self.program, self.scratch / "config.yaml", self.scratch / "verify.json", "gristmill")
+        database.drop(SCHEMA)
+        return result
 
     def run(self, _out):
         """One timed run."""
         result, facts = self.process({"kind": "none"})
-        if row_counts(facts) != self.days:
-            raise BenchmarkError("gristmill: the days' row counts differ from those of the run that wrote files")
+        require_same_days("gristmill", day_results(facts), self.days, WROTE_FILES)
         return {"seconds": result.seconds, "peak_memory_bytes": facts["peak_memory_bytes"]}
 
     def process(self, target):
@@ -198,8 +223,9 @@ def page(shapes, threads, date):
         f"# gristmill and its peers, {date}",
         f"{threads} threads each, the same local files, in turns (gristmill, peer, gristmill, next peer, …). Medians of the counted"
         " runs, least and greatest in parentheses. gristmill is timed as a whole process with the `none` target, a peer from the"
-        " idle engine to finished tables in memory. Every peer's rows equal gristmill's: row counts, sums per day, and every row"
-        " joined on its keys with values within 1e-9. What each does not do: [README](../../peers/README.md). Machine and"
+        " idle engine to finished tables in memory. Every peer's rows equal gristmill's, which a run wrote to files: row counts, sums"
+        " per day, keys, and every row joined on its keys with values within 1e-9. gristmill's timed runs had that run's counts"
+        " and sums of the pod measures per day. What each does not do: [README](../../peers/README.md). Machine and"
         " versions: [environment.md](environment.md).",
     ]
     for name, shape in shapes.items():
@@ -210,7 +236,9 @@ def page(shapes, threads, date):
 def shape_text(shape):
     """What was computed."""
     rows = ", ".join(f"{count:,} in {table}" for table, count in shape["rows_out"].items())
-    return f"{shape['pod_rows']:,} hourly pod rows of `{shape['made_by']}`; result rows: {rows}."
+    verified = shape["verification"]
+    how = f"verified against `{verified['against']}`" if verified else "not verified against the second engine, only by the peers"
+    return f"{shape['pod_rows']:,} hourly pod rows of `{shape['made_by']}`; result rows: {rows}; gristmill's rows were {how}."
 
 
 def shape_table(shape):
