@@ -163,6 +163,11 @@ ENGINES = {
 }
 
 
+def peak_memory_bytes():
+    """The most memory that this process had resident."""
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii")).group(1))
+
+
 def main():
     """Runs one engine once."""
     name, data, part, threads, out = sys.argv[1:]
@@ -174,11 +179,11 @@ def main():
         run()
         of_step[step] = time.perf_counter() - before
     seconds = time.perf_counter() - started
-    peak_kibibytes = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii")).group(1)
+    peak = peak_memory_bytes()
     if export:
         for table, columns in rollup_sql.results(part).items():
             export(table, ", ".join(columns), f"{out}/{table}.parquet")
-    print(json.dumps({"seconds": seconds, "step_seconds": of_step, "peak_memory_bytes": int(peak_kibibytes) * 1024}))
+    print(json.dumps({"seconds": seconds, "step_seconds": of_step, "peak_memory_bytes": peak}))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ REQUIREMENTS = HERE / "requirements.txt"
 PEERS = {
     "pods": ["duckdb-bare", "duckdb-tuned", "duckdb-straight", "chdb", "polars", "datafusion", "postgres"],
     "all": ["duckdb-sql", "chdb", "datafusion", "postgres"],
+    "convert": ["duckdb-copy"],
 }
 # Timed in the same rounds, but no rollups: nothing to compare.
 REFERENCES = ("duckdb-bare", "decode floor")
@@ -34,6 +35,9 @@ SHAPES = {
     "pods, labels in dictionary pages": ("pods", []),
     "pods, labels overflow the dictionary page": ("pods", ["--unique-labels"]),
     "all of the rollup": ("all", ["--storage"]),
+    # A million rows each: pods, hours, whether each pod has a label text of its own.
+    "operator CSV to Parquet, labels shared by deployments": ("convert", (8_333, 120, False)),
+    "operator CSV to Parquet, a label text per pod": ("convert", (83_333, 12, True)),
 }
 
 
@@ -56,7 +60,7 @@ def parse():
     cores = len(os.sched_getaffinity(0))
     peers = sorted({peer for peers in PEERS.values() for peer in peers})
     parser = argparse.ArgumentParser(prog="benchmarks/peers/run.sh", description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000_000, help="hourly pod rows (default: 10 million)")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="hourly pod rows of the rollups (default: 10 million)")
     parser.add_argument("--days", type=int, default=5, help="days over which they are spread (default: 5)")
     parser.add_argument("--runs", type=int, default=3, help="counted rounds, at least 3 (default: 3)")
     parser.add_argument("--threads", type=int, default=cores, help="threads of every engine (default: all cores)")
@@ -95,13 +99,17 @@ def run(options, packages):
     shapes = {}
     with ExitStack() as stack:
         database = None
-        if "postgres" not in options.without:
+        parts = {part for part, _ in chosen_shapes(options).values()}
+        if "postgres" not in options.without and any("postgres" in PEERS[part] for part in parts):
             from database import Database
             from postgres_peer import server_settings
 
             database = stack.enter_context(Database(server_settings(options.threads)))
             facts.append(("PostgreSQL server", database.version()))
         for name, (part, arguments) in chosen_shapes(options).items():
+            if part == "convert":
+                shapes[name] = compare_conversion(options, programs, name, arguments)
+                continue
             shapes[name] = compare_shape(options, programs, database, name, part, arguments)
     facts.append(("load average at the end", " ".join(f"{load:.2f}" for load in os.getloadavg())))
     date = datetime.date.today().isoformat()
@@ -145,6 +153,31 @@ def compare_shape(options, programs, database, name, part, arguments):
     }
 
 
+def compare_conversion(options, programs, name, arguments):
+    """One CSV, converted by gristmill and copied by DuckDB in turns."""
+    from convert import Converted, Converter, Csv
+
+    print(f"{name}: data", file=sys.stderr)
+    csv = Csv(machine.cache_folder(), *arguments)
+    expected = Converted(csv)
+
+    def copy(out):
+        command = [sys.executable, "-B", HERE / "convert.py", csv.file, options.threads, out]
+        return json.loads(require(command).stdout.strip().splitlines()[-1])
+
+    with tempfile.TemporaryDirectory(prefix="gristmill-peers-") as scratch:
+        ours = Converter(programs["gristmill"], csv, options.threads)
+        counted = rounds(options, name, ours, {"duckdb-copy": copy}, expected, Path(scratch))
+    return {
+        "part": "convert",
+        "pod_rows": csv.rows,
+        "made_by": "benchmarks/peers/convert.py",
+        "csv_bytes": csv.file.stat().st_size,
+        "rows_out": expected.row_counts(),
+        "engines": counted,
+    }
+
+
 class Gristmill:
     """Our side: whole processes with the `none` target, checked against one that wrote files."""
 
@@ -176,7 +209,8 @@ class Gristmill:
         """One timed run."""
         result, facts = self.process({"kind": "none"})
         require_same_days("gristmill", day_results(facts), self.days, WROTE_FILES)
-        return {"seconds": result.seconds, "peak_memory_bytes": facts["peak_memory_bytes"]}
+        memory = facts["peak_memory_bytes"]
+        return {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds, "peak_memory_bytes": memory}
 
     def process(self, target):
         """A whole process and its report."""
@@ -222,11 +256,11 @@ def page(shapes, threads, date):
     parts = [
         f"# gristmill and its peers, {date}",
         f"{threads} threads each, the same local files, in turns (gristmill, peer, gristmill, next peer, …). Medians of the counted"
-        " runs, least and greatest in parentheses. gristmill is timed as a whole process with the `none` target, a peer from the"
-        " idle engine to finished tables in memory. Every peer's rows equal gristmill's, which a run wrote to files: row counts, sums"
-        " per day, keys, and every row joined on its keys with values within 1e-9. gristmill's timed runs had that run's counts"
-        " and sums of the pod measures per day. What each does not do: [README](../../peers/README.md). Machine and"
-        " versions: [environment.md](environment.md).",
+        " runs, least and greatest in parentheses. gristmill is timed as a whole process, a peer from the idle engine to the end of"
+        " its work. What each does not do: [README](../../peers/README.md). Machine and versions: [environment.md](environment.md).",
+        "Rollups: gristmill has the `none` target, peers end with tables in memory. Every peer's rows equal gristmill's, which a run"
+        " wrote to files: row counts, sums per day, keys, and every row joined on its keys with values within 1e-9. gristmill's timed"
+        " runs had that run's row counts and sums of the pod measures per day; their other columns are not looked at.",
     ]
     for name, shape in shapes.items():
         parts += [f"## {name}", shape_text(shape), shape_table(shape)]
@@ -236,6 +270,13 @@ def page(shapes, threads, date):
 def shape_text(shape):
     """What was computed."""
     rows = ", ".join(f"{count:,} in {table}" for table, count in shape["rows_out"].items())
+    if shape["part"] == "convert":
+        size = shape["csv_bytes"] / 1_048_576
+        return (
+            f"{shape['pod_rows']:,} rows of pod usage in {size:.0f} MiB of CSV made by `{shape['made_by']}`; gristmill wrote {rows},"
+            " DuckDB the same columns and rows as they are. Compared: row counts of the Parquet on both sides, and the sums of the"
+            " pods' measures."
+        )
     verified = shape["verification"]
     how = f"verified against `{verified['against']}`" if verified else "not verified against the second engine, only by the peers"
     return f"{shape['pod_rows']:,} hourly pod rows of `{shape['made_by']}`; result rows: {rows}; gristmill's rows were {how}."
@@ -245,13 +286,15 @@ def shape_table(shape):
     """Times and ratios."""
     seconds = {engine: [run["seconds"] for run in runs] for engine, runs in shape["engines"].items()}
     ours = statistics.median(seconds["gristmill"])
-    lines = ["| engine | runs | s | its time / gristmill | gristmill / its time | peak MiB |", "|---|---|---|---|---|---|"]
+    lines = ["| engine | runs | s | its time / gristmill | gristmill / its time | CPU s | peak MiB |", "|---|---|---|---|---|---|---|"]
     for engine, values in sorted(seconds.items(), key=lambda item: statistics.median(item[1])):
         middle = statistics.median(values)
         peaks = [run["peak_memory_bytes"] for run in shape["engines"][engine] if run.get("peak_memory_bytes")]
         peak = f"{statistics.median(peaks) / 1_048_576:.0f}" if peaks else "–"
+        cpu = [run["cpu_seconds"] for run in shape["engines"][engine] if run.get("cpu_seconds")]
+        used = f"{statistics.median(cpu):.2f}" if cpu else "–"
         spread = f"{middle:.3f} ({min(values):.3f}–{max(values):.3f})"
-        lines.append(f"| {engine} | {len(values)} | {spread} | {middle / ours:.2f} | {ours / middle:.2f} | {peak} |")
+        lines.append(f"| {engine} | {len(values)} | {spread} | {middle / ours:.2f} | {ours / middle:.2f} | {used} | {peak} |")
     return "\n".join(lines)
 
 
