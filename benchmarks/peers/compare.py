@@ -83,7 +83,8 @@ class Expected:
         expected = self.connection.execute(f"select count(*) from {table}").fetchone()[0]
         for side, found in zip(("gristmill's", "its"), matched):
             if found != expected:
-                raise BenchmarkError(f"{name}: only {found} of {side} {expected} rows of {table} have a partner that agrees in every column")
+                what = f"only {found} of {side} {expected} rows of {table} have a partner"
+                raise BenchmarkError(f"{name}: {what} that agrees in every column")
 
     def require_keys(self, name, table, keys, theirs):
         """Each combination of names and labels as often on both sides."""
@@ -91,4 +92,5 @@ class Expected:
         for one, other, whose in ((*sides, "gristmill"), (*reversed(sides), "the peer")):
             left = self.connection.execute(f"select count(*) from (({one}) except ({other}))").fetchone()[0]
             if left:
-                raise BenchmarkError(f"{name}: {table}: {left} keys of {whose} are missing on the other side or not as often there")
+                what = f"{left} keys of {whose} are missing on the other side or not as often there"
+                raise BenchmarkError(f"{name}: {table}: {what}")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 PODS_PER_DEPLOYMENT = 25
+MONTH = (datetime.datetime(2025, 10, 1), datetime.datetime(2025, 11, 1))
 COLUMNS = [
     *["report_period_start", "report_period_end", "interval_start", "interval_end", "pod", "namespace", "node", "resource_id"],
     *["pod_usage_cpu_core_seconds", "pod_request_cpu_core_seconds", "pod_limit_cpu_core_seconds"],
@@ -47,9 +48,9 @@ class Csv:
         yield ",".join(COLUMNS) + "\n"
         pods = [(self.names(number), self.measures(number)) for number in range(self.pods)]
         for hour in range(self.hours):
-            start = datetime.datetime(2025, 10, 1) + datetime.timedelta(hours=hour)
+            start = MONTH[0] + datetime.timedelta(hours=hour)
             end = start + datetime.timedelta(minutes=59, seconds=59)
-            times = ",".join(f"{moment} +0000 UTC" for moment in (datetime.datetime(2025, 10, 1), datetime.datetime(2025, 11, 1), start, end))
+            times = ",".join(f"{moment} +0000 UTC" for moment in (*MONTH, start, end))
             for number, (names, (measures, labels)) in enumerate(pods):
                 # Usage differs from hour to hour, so that it is no column of a few distinct values.
                 usage = f"{(number * 31 + hour * 17) % 100_003 / 32},{900 + number % 7 * 450},7200"
@@ -66,7 +67,8 @@ class Csv:
         deployment = number // PODS_PER_DEPLOYMENT
         memory = ",".join(str(number % factor * GIB_HOUR // 8) for factor in (5, 9, 17))
         node = f"64,{64 * 3600},{256 * 2**30},{256 * GIB_HOUR}"
-        labels = f"label_app:service-{deployment}|label_environment:prod|label_team:team-{deployment % 12}|label_version:v{deployment % 40}"
+        team, version = deployment % 12, deployment % 40
+        labels = f"label_app:service-{deployment}|label_environment:prod|label_team:team-{team}|label_version:v{version}"
         own = f"|label_pod_template_hash:{number * 2654435761 % 2**32:08x}" if self.has_own_labels else ""
         return f"{memory},{node}", labels + own
 
