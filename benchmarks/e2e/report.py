@@ -85,7 +85,7 @@ def stage_table(variants):
 def floor_table(scale):
     """What cannot be undercut, and how far the runs are from it."""
     floors = {int(workers): seconds for workers, seconds in scale["decode_floor_seconds"].items()}
-    rows = [[f"decode floor, {workers} threads", spread(seconds), "–"] for workers, seconds in floors.items()]
+    rows = [[f"decode floor, threads: {workers}", spread(seconds), "–"] for workers, seconds in floors.items()]
     for name, seconds in scale["copy_seconds"].items():
         rows.append([f"PostgreSQL alone: `\\copy` of {scale['copy_rows']:,} rows {name}", spread(seconds), "–"])
     copy = statistics.median(scale["copy_seconds"]["with indexes"])
