@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 PODS_PER_DEPLOYMENT = 25
+# As `gristmill convert` cuts if nothing is said.
+ROWS_PER_OBJECT = 200_000
 MONTH = (datetime.datetime(2025, 10, 1), datetime.datetime(2025, 11, 1))
 COLUMNS = [
     *["report_period_start", "report_period_end", "interval_start", "interval_end", "pod", "namespace", "node", "resource_id"],
@@ -30,8 +32,7 @@ class Csv:
     def __init__(self, cache, pods, hours, has_own_labels):
         self.pods, self.hours, self.has_own_labels = pods, hours, has_own_labels
         self.rows = pods * hours
-        # Rows of the daily copy: a row per pod and day.
-        self.daily_rows = pods * -(-hours // 24)
+        self.daily_rows = daily_rows(pods, hours)
         key = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
         labels = "own-labels" if has_own_labels else "shared-labels"
         self.folder = cache / "csv" / f"{pods}-pods-{hours}-hours-{labels}-{key}"
@@ -73,6 +74,18 @@ class Csv:
         return f"{memory},{node}", labels + own
 
 
+def daily_rows(pods, hours):
+    """Rows of the daily copies. Each folds the rows of one object: so many rows of one day in the order of the CSV, in which
+    no pod comes again before all others have come."""
+    rows = 0
+    for first_hour in range(0, hours, 24):
+        left = pods * min(24, hours - first_hour)
+        while left > 0:
+            rows += min(pods, left, ROWS_PER_OBJECT)
+            left -= ROWS_PER_OBJECT
+    return rows
+
+
 class Converter:
     """Our side: whole processes that write raw and daily objects into a folder."""
 
@@ -85,7 +98,7 @@ class Converter:
         from process import require
 
         command = [self.program, "convert", "--in", self.csv.file, "--out", Path(out, "ours"), "--workers", self.threads]
-        result = require([*command, *cluster_arguments()])
+        result = require([*command, "--rows-per-file", ROWS_PER_OBJECT, *cluster_arguments()])
         return {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
 
 
