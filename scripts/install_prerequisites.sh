@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need on Debian or Ubuntu, as far as it is missing: a C compiler, PostgreSQL's
-# programs (no server is started) and the Rust toolchain. Says what it will install and asks first on a terminal.
+# programs (no server is started), Python and the Rust toolchain. Says what it will install and asks first on a terminal.
 #
 #   scripts/install_prerequisites.sh [-y]     -y: do not ask
 set -euo pipefail
@@ -35,6 +35,7 @@ packages=()
 if ! has cc || ! has make; then packages+=(build-essential); fi
 if ! has openssl; then packages+=(openssl); fi
 if ! has_postgres; then packages+=(postgresql); fi
+if ! has python3; then packages+=(python3); fi
 need_rust=no
 if ! has_rust; then
     need_rust=yes

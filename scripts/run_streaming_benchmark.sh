@@ -5,7 +5,8 @@
 #
 # Each scale: get data (nise and `gristmill convert` for the first two, `gristmill generate` for the others), upload to
 # S3_ENDPOINT (with S3_BUCKET, S3_ACCESS_KEY, S3_SECRET_KEY) or to an S3 server of its own, one run that `gristmill verify`
-# recomputes, one warm-up, at least three counted runs. A failed verification stops everything and nothing is recorded.
+# recomputes, one warm-up, at least three counted runs, each with the verified run's counts and sums (benchmarks/README.md).
+# A failed check stops everything and nothing is recorded.
 # Needs PostgreSQL's programs, Python 3.11 with venv, and Rust. Results: benchmarks/results/<date>-<machine>/; data and
 # nise's virtual environment stay in ${XDG_CACHE_HOME:-~/.cache}/gristmill/benchmarks and may be removed at any time.
 set -euo pipefail

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that must pass before a change is accepted: format, lints, all tests, documentation.
+# Everything that must pass before a change is accepted: format, lints, all tests, documentation, and the checks of the
+# benchmark (not the benchmark itself).
 #
 #   scripts/test.sh [-y]     installs what is missing; -y: do not ask
 #
@@ -25,6 +26,7 @@ step() { # step NAME COMMAND…: runs it and remembers how long it took
 step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
 step tests cargo test --locked
+step checks python3 -B benchmarks/e2e/test_checks.py
 step docs env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 echo "== all passed"

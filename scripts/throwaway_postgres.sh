@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
 # A PostgreSQL that lives as long as its caller wants: tests and the demo share it.
 #
-#   scripts/throwaway_postgres.sh serve
+#   scripts/throwaway_postgres.sh serve [SETTING=VALUE…]
 #
 # makes a cluster in a temporary folder, starts it on a free loopback port, prints one line
 #   ready host=127.0.0.1 port=… user=postgres password=… database=postgres ca_file=… socket_folder=…
 # and waits for the end of its standard input; then it stops the server and removes the folder. The same happens on
 # TERM, INT and every other way out. TLS is on; the certificate is for the name `localhost` only and signed by ca_file.
+# Each SETTING is one of PostgreSQL's, as in `shared_buffers=1GB`, and wins over what is set here.
 # Nothing is durable (fsync is off): never keep anything in it.
 set -euo pipefail
 
 fail() { echo "throwaway_postgres.sh: $*" >&2; exit 1; }
 
-[ "${1:-}" = serve ] || fail "usage: $0 serve"
+[ "${1:-}" = serve ] || fail "usage: $0 serve [SETTING=VALUE…]"
+shift
+settings=()
+for setting in "$@"; do
+    [[ $setting =~ ^[a-z_.]+=.+$ ]] || fail "not a setting of the form name=value: $setting"
+    settings+=(-c "$setting")
+done
 
 find_programs() {
     local folder
@@ -89,7 +96,7 @@ for _ in $(seq 20); do
     "${run_as[@]}" "$programs/postgres" -D "$folder/data" -p "$port" -c listen_addresses=127.0.0.1 \
         -c unix_socket_directories="$folder" -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
         -c max_connections=200 -c shared_buffers=64MB -c ssl=on -c ssl_cert_file="$folder/server.pem" \
-        -c ssl_key_file="$folder/server.key" < /dev/null > server.log 2>&1 &
+        -c ssl_key_file="$folder/server.key" "${settings[@]}" < /dev/null > server.log 2>&1 &
     server=$!
     for _ in $(seq 150); do
         kill -0 "$server" 2> /dev/null || break

@@ -21,6 +21,14 @@ START = datetime.date(2025, 10, 1)
 ENABLED_KEYS = ["app", "cost_center", "environment", "storage_tier", "team", "tier", "version"]
 
 
+# What decides the bytes of each maker's objects; a change of any of it makes the data anew.
+COMMON_SOURCES = ["src/objects", "src/schema/operator.rs", "src/schema/source.rs"]
+MADE_BY = {
+    "generate": ["src/generate", *COMMON_SOURCES],
+    "nise": ["src/convert", "src/rollups/sum.rs", *COMMON_SOURCES, "benchmarks/e2e/data.py"],
+}
+
+
 @dataclass(frozen=True)
 class Scale:
     """How much data, and who makes it."""
@@ -77,9 +85,10 @@ class DataSet:
 def obtain(scale, gristmill, arguments=("--storage",)):
     """The data of a scale, from the cache or made now."""
     maker = generate if scale.maker == "generate" else convert_nise
-    sources = ["src/generate"] if scale.maker == "generate" else ["src/convert", "benchmarks/e2e/data.py"]
     key = hashlib.sha256(json.dumps([scale.rows, scale.days, scale.maker, *arguments]).encode())
-    for source in sources:
+    for source in MADE_BY[scale.maker]:
+        if not (REPOSITORY / source).exists():
+            raise BenchmarkError(f"{source}, which decides what the data are, is not there; mend MADE_BY")
         for path in sorted([REPOSITORY / source, *(REPOSITORY / source).rglob("*")]):
             if path.is_file():
                 key.update(path.read_bytes())

@@ -14,9 +14,11 @@ LEDGER = "gristmill.day_ledger"
 class Database:
     """The server, and psql on it."""
 
-    def __init__(self):
+    def __init__(self, server_settings=None):
+        command = [REPOSITORY / "scripts/throwaway_postgres.sh", "serve"]
+        command += [f"{name}={value}" for name, value in (server_settings or {}).items()]
         # Its own messages say what is missing on a machine without PostgreSQL.
-        self.server = Server([REPOSITORY / "scripts/throwaway_postgres.sh", "serve"], "the throwaway PostgreSQL")
+        self.server = Server(command, "the throwaway PostgreSQL")
         self.facts = dict(field.partition("=")[::2] for field in self.server.ready.split())
         self.environment = {
             **os.environ,
@@ -107,7 +109,7 @@ class Database:
 
     def version(self):
         """Version and the settings that decide how fast it writes."""
-        names = ["server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size"]
+        names = ["server_version", "fsync", "synchronous_commit", "shared_buffers", "work_mem", "max_wal_size"]
         return ", ".join(f"{name} {self.sql(f'show {name}')[0]}" for name in names)
 
     def __enter__(self):

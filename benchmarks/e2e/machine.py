@@ -65,11 +65,10 @@ def processor():
 
 def environment(extra=()):
     """Names and values for `environment.md`, in order."""
-    memory = re.search(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"))
     facts = [
         ("processor", processor()),
         ("cores", str(len(os.sched_getaffinity(0)))),
-        ("memory", f"{int(memory.group(1)) / 1048576:.1f} GiB"),
+        ("memory", f"{memory_bytes() / 2**30:.1f} GiB"),
         ("kernel", f"{platform.system()} {platform.release()}"),
         ("distribution", distribution()),
         ("load average at the start", " ".join(f"{load:.2f}" for load in os.getloadavg())),
@@ -79,6 +78,17 @@ def environment(extra=()):
         ("commit", commit()),
     ]
     return facts + list(extra)
+
+
+def memory_bytes():
+    """Memory of the machine, or what the container may use of it."""
+    total = re.search(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    limits = [int(total.group(1)) * 1024]
+    # `max` where there is no limit; the file is absent outside of version 2 of control groups.
+    if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
+        limits.append(int(text))
+    return min(limits)
 
 
 def distribution():

@@ -1,4 +1,4 @@
-"""Figures of all scales -> `report.md` with its plots, and `report.json`. Every figure comes from verified rows."""
+"""Figures of all scales -> `report.md` with its plots, and `report.json`. Every figure comes from a run that was checked."""
 
 import statistics
 
@@ -22,8 +22,9 @@ def page(scales, plots, date):
     parts = [
         f"# Whole runs, {date}",
         "Medians of the counted runs, least and greatest in parentheses; the warm-up is not counted. All variants of a scale took"
-        " turns. The rows of each scale were verified against the second engine before anything was timed, and every run wrote"
-        " the same rows. A wall time is that of the whole process. Machine, versions and commit:"
+        " turns. The rows of each scale were verified against the second engine before anything was timed. Every counted run had the"
+        " verified run's counts and sums of the pod measures per day, those into PostgreSQL also the same content of the table."
+        " A wall time is that of the whole process. Machine, versions and commit:"
         " [environment.md](environment.md); every single run: [report.json](report.json).",
     ]
     for name in scales:
@@ -83,14 +84,16 @@ def stage_table(variants):
 
 def floor_table(scale):
     """What cannot be undercut, and how far the runs are from it."""
-    floor = statistics.median(scale["decode_floor_seconds"])
-    rows = [["decode floor, same threads", spread(scale["decode_floor_seconds"]), "–"]]
+    floors = {int(workers): seconds for workers, seconds in scale["decode_floor_seconds"].items()}
+    rows = [[f"decode floor, threads: {workers}", spread(seconds), "–"] for workers, seconds in floors.items()]
     for name, seconds in scale["copy_seconds"].items():
         rows.append([f"PostgreSQL alone: `\\copy` of {scale['copy_rows']:,} rows {name}", spread(seconds), "–"])
     copy = statistics.median(scale["copy_seconds"]["with indexes"])
     bare = statistics.median(scale["copy_seconds"]["without indexes"])
     for variant in scale["variants"]:
         seconds = [run["seconds"] for run in variant["runs"]]
+        # On as many threads as the variant has workers.
+        floor = statistics.median(floors[variant["workers"]])
         limit, what = floor, "decode floor"
         if variant["target"] == "postgres":
             alone = bare if "no indexes" in variant["name"] else copy

@@ -12,6 +12,8 @@ import storage
 from process import BenchmarkError, measure, read_json, require, write_json
 
 LATENCY_MILLISECONDS = 50
+# Measures that are summed in pod rows; the report has the sum of each per day.
+POD_SUMS = 8
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Bench:
         if result.exit_code != 0:
             raise BenchmarkError(f"{variant.name}: the run ended with {result.exit_code}:\n{result.stderr.strip()}")
         facts = read_json(report)
-        days = row_counts(facts)
+        days = day_results(facts)
         if facts["rows_in"] != self.data.rows:
             raise BenchmarkError(f"{variant.name}: {facts['rows_in']} rows were read, the data has {self.data.rows}")
         fingerprint = self.database.fingerprint(variant.schema) if variant.target == "postgres" else None
@@ -98,26 +100,19 @@ class Bench:
         }
 
     def check(self, variant, days, fingerprint):
-        """Compares with the first run, which is the one that gets verified."""
+        """Compares with the first run, which is the one that gets verified: every run's rows and column sums per day, and
+        in PostgreSQL the content of the table."""
         if self.expected is None:
             self.expected = (days, fingerprint)
         expected_days, expected_fingerprint = self.expected
-        if days != expected_days:
-            raise BenchmarkError(f"{variant.name}: the days' row counts differ from those of the verified run")
+        require_same_days(variant.name, days, expected_days, "the verified run")
         if fingerprint is not None and fingerprint != expected_fingerprint:
             raise BenchmarkError(f"{variant.name}: the table's content differs from that of the verified run")
 
     def verify(self, variant):
         """`gristmill verify` on what the variant has just written; anything but `equal` stops the benchmark."""
         config, report = self.scratch / "config.yaml", self.scratch / "verify.json"
-        command = [self.programs["gristmill"], "verify", "--config", config, "--against", "recompute", "--report", report]
-        result = measure(command)
-        if result.exit_code != 0:
-            output = "\n".join((result.stdout + result.stderr).strip().splitlines()[-20:])
-            raise BenchmarkError(
-                f"{variant.name}: verification failed with exit code {result.exit_code}, so nothing is reported:\n{output}"
-            )
-        self.verification = {"seconds": result.seconds, "against": "recompute", "report": read_json(report)}
+        self.verification = verify(self.programs["gristmill"], config, report, variant.name)
 
 
 def bench_scale(programs, database, data, options):
@@ -138,7 +133,7 @@ def bench_scale(programs, database, data, options):
         bench.run(first)
         bench.verify(first)
         copies = PlainCopy(bench, schemas)
-        floor = []
+        floors = {workers: [] for workers in sorted({options.workers, *(variant.workers for variant in chosen)})}
         for number in range(options.runs + 1):
             # The first round warms memory, page cache and the database.
             is_counted = number > 0
@@ -148,7 +143,8 @@ def bench_scale(programs, database, data, options):
                     variant.counted.append(measured)
             copies.run(is_counted)
             if is_counted:
-                floor += decode_floor(programs, data, 1)["floor_seconds"]
+                for workers, seconds in floors.items():
+                    seconds += decode_floor(programs, data, 1, workers)["floor_seconds"]
         return {
             "pod_rows": data.pod_rows,
             "made_by": data.made_by,
@@ -161,13 +157,37 @@ def bench_scale(programs, database, data, options):
             ],
             "copy_seconds": copies.counted,
             "copy_rows": copies.row_count,
-            "decode_floor_seconds": floor,
+            "decode_floor_seconds": {str(workers): seconds for workers, seconds in floors.items()},
         }
 
 
-def row_counts(report):
-    """Rows in and out of each day of a run's report."""
-    return [(day["day"], day["rows_in"], day["rows_out"]) for day in report["days"]]
+def day_results(report):
+    """What a run's report says about the rows of each day, whatever its target: counts and the sums of the pod measures."""
+    for day in report["days"]:
+        if day["rows_out"] > 0 and len(day["sums"]) != POD_SUMS:
+            raise BenchmarkError(f"{day['day']}: the run's report has {len(day['sums'])} column sums instead of {POD_SUMS}")
+    return [(day["day"], {"rows in": day["rows_in"], "rows out": day["rows_out"], **day["sums"]}) for day in report["days"]]
+
+
+def require_same_days(name, days, expected, of_what):
+    """Stops unless two runs' days have the same counts and, digit for digit, the same sums; names the first that differs."""
+    if [day for day, _ in days] != [day for day, _ in expected]:
+        raise BenchmarkError(f"{name}: the days are not those of {of_what}")
+    for (day, found), (_, wanted) in zip(days, expected):
+        for what in sorted(found.keys() | wanted.keys()):
+            if found.get(what) != wanted.get(what):
+                raise BenchmarkError(f"{name}: {day}: {what} is {found.get(what)}, {of_what} has {wanted.get(what)}")
+
+
+def verify(gristmill, config, report, name):
+    """`gristmill verify` against the second engine; anything but `equal` stops the benchmark."""
+    result = measure([gristmill, "verify", "--config", config, "--against", "recompute", "--report", report])
+    if result.exit_code != 0:
+        output = "\n".join((result.stdout + result.stderr).strip().splitlines()[-20:])
+        raise BenchmarkError(
+            f"{name}: verification failed with exit code {result.exit_code}, so nothing is reported:\n{output}"
+        )
+    return {"seconds": result.seconds, "against": "recompute", "report": read_json(report)}
 
 
 def make_schemas(bench):
@@ -198,13 +218,16 @@ class PlainCopy:
                 self.counted[name].append(seconds)
 
 
-def decode_floor(programs, data, runs):
-    """Seconds of merely decoding the needed columns, and of the engine beside it in the same process."""
-    result = require([programs["decode"], data.folder, runs])
+def decode_floor(programs, data, runs, threads):
+    """Seconds of merely decoding the needed columns on so many threads, and of the engine beside it in the same process."""
+    result = require([programs["decode"], data.folder, runs, threads])
     lines = [line.removeprefix("json ") for line in result.stdout.splitlines() if line.startswith("json ")]
     if len(lines) != 1:
         raise BenchmarkError("the decode benchmark printed no figures")
-    return json.loads(lines[0])
+    figures = json.loads(lines[0])
+    if figures["threads"] != threads:
+        raise BenchmarkError(f"the decode benchmark ran on {figures['threads']} threads instead of {threads}")
+    return figures
 
 
 def cores():

@@ -4,8 +4,8 @@
 //! then runs the engine with the `none` target over the same files, in turns. Prints median and spread of both and their
 //! ratio; then time and peak memory of one run as a process of its own. All must see the same number of rows.
 //!
-//! `cargo bench --bench decode [-- FOLDER [RUNS]]`; without a folder it makes one million hourly pod rows (30 days × 1,400
-//! pods) first. The last line holds the figures as JSON, for other benchmarks.
+//! `cargo bench --bench decode [-- FOLDER [RUNS [THREADS]]]`; without a folder it makes one million hourly pod rows (30 days
+//! × 1,400 pods) first, without THREADS all cores work. The last line holds the figures as JSON, for other benchmarks.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -52,7 +52,11 @@ fn main() {
             folder
         }
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers: usize = match arguments.get(2) {
+        Some(text) => text.parse().unwrap(),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    assert!(workers > 0, "THREADS is at least 1");
     let scans = scans(Semantics::Balanced, |_| true);
     let pieces = pieces(&folder, &scans);
     let settings = settings(&folder, workers);

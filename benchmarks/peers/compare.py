@@ -55,23 +55,42 @@ class Expected:
             self.connection.execute(f"select usage_start, {sums} from {source} group by 1 order by 1").fetchall()
             for source in (table, theirs)
         ]
-        for ours, other in zip(*rows, strict=True):
+        days = [[str(row[0]) for row in side] for side in rows]
+        if days[0] != days[1]:
+            unequal = ", ".join(sorted(set(days[0]) ^ set(days[1])))
+            raise BenchmarkError(f"{name}: {table} has other days than gristmill: only one of them has {unequal}")
+        for ours, other in zip(*rows):
             for number, (a, b) in enumerate(zip(ours[1:], other[1:])):
-                if ours[0] != other[0] or (a is None) != (b is None) or (a is not None and abs(a - b) > 1e-9 * abs(a) + 1e-9):
+                if (a is None) != (b is None) or (a is not None and abs(a - b) > 1e-9 * abs(a) + 1e-9):
                     raise BenchmarkError(f"{name}: {table}, {ours[0]}: sum of {numbers[number]} is {b}, gristmill has {a}")
 
     def require_rows(self, name, table, columns, theirs):
         """Every row, joined on all columns that are no numbers."""
         keys = [column for column in columns if rollup_sql.type_of(column) != "DOUBLE"]
         numbers = [column for column in columns if column not in keys]
+        self.require_keys(name, table, ", ".join(keys), theirs)
         same_key = " and ".join(f"a.{key} is not distinct from b.{key}" for key in keys)
         close = " and ".join(
             f"(a.{n} is not distinct from b.{n} or coalesce(abs(a.{n} - b.{n}) <= 1e-9 * abs(a.{n}) + 1e-12, false))"
             for n in numbers
         )
+        # Each row by its number: a row that has two partners must not stand in for one that has none.
+        numbered = [f"(select *, row_number() over () as row_number from {source})" for source in (table, theirs)]
         matched = self.connection.execute(
-            f"select count(*) from {table} a join {theirs} b on {same_key} where {close}"
-        ).fetchone()[0]
+            f"select count(distinct a.row_number), count(distinct b.row_number) from {numbered[0]} a"
+            f" join {numbered[1]} b on {same_key} where {close}"
+        ).fetchone()
         expected = self.connection.execute(f"select count(*) from {table}").fetchone()[0]
-        if matched != expected:
-            raise BenchmarkError(f"{name}: only {matched} of {expected} rows of {table} agree in every column")
+        for side, found in zip(("gristmill's", "its"), matched):
+            if found != expected:
+                what = f"only {found} of {side} {expected} rows of {table} have a partner"
+                raise BenchmarkError(f"{name}: {what} that agrees in every column")
+
+    def require_keys(self, name, table, keys, theirs):
+        """Each combination of names and labels as often on both sides."""
+        sides = [f"select {keys}, count(*) as row_count from {source} group by all" for source in (table, theirs)]
+        for one, other, whose in ((*sides, "gristmill"), (*reversed(sides), "the peer")):
+            left = self.connection.execute(f"select count(*) from (({one}) except ({other}))").fetchone()[0]
+            if left:
+                what = f"{left} keys of {whose} are missing on the other side or not as often there"
+                raise BenchmarkError(f"{name}: {table}: {what}")

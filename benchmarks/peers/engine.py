@@ -40,11 +40,20 @@ def duckdb_dialect(data):
     )
 
 
-def duckdb_by_hand(data, part, threads):
-    """The Pod part of `duckdb_tuned.py`; all of the rollup as in `rollup_sql.py`."""
+def duckdb_tuned_by_hand(data, part, threads):
+    """The Pod part of `duckdb_tuned.py`."""
+    require_pods("duckdb-tuned", part)
+    return duckdb_steps(threads, duckdb_tuned.statements(duckdb_dialect(data)))
+
+
+def duckdb_sql(data, part, threads):
+    """The statements that the others run too."""
+    return duckdb_steps(threads, rollup_sql.statements(duckdb_dialect(data), part))
+
+
+def duckdb_steps(threads, statements):
+    """Statements as steps, and how a result table is exported."""
     connection = duckdb_connection(threads)
-    dialect = duckdb_dialect(data)
-    statements = duckdb_tuned.statements(dialect) if part == "pods" else rollup_sql.statements(dialect, part)
     return (
         [(name, lambda sql=sql: connection.execute(sql)) for name, sql in statements],
         lambda table, columns, file: connection.execute(f"copy (select {columns} from {table}) to '{file}' (format parquet)"),
@@ -144,13 +153,19 @@ def require_pods(name, part):
 
 
 ENGINES = {
-    "duckdb-tuned": duckdb_by_hand,
+    "duckdb-tuned": duckdb_tuned_by_hand,
+    "duckdb-sql": duckdb_sql,
     "duckdb-straight": duckdb_straight,
     "duckdb-bare": duckdb_bare,
     "chdb": chdb,
     "datafusion": datafusion,
     "polars": polars,
 }
+
+
+def peak_memory_bytes():
+    """The most memory that this process had resident."""
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii")).group(1))
 
 
 def main():
@@ -164,11 +179,11 @@ def main():
         run()
         of_step[step] = time.perf_counter() - before
     seconds = time.perf_counter() - started
-    peak_kibibytes = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii")).group(1)
+    peak = peak_memory_bytes()
     if export:
         for table, columns in rollup_sql.results(part).items():
             export(table, ", ".join(columns), f"{out}/{table}.parquet")
-    print(json.dumps({"seconds": seconds, "step_seconds": of_step, "peak_memory_bytes": int(peak_kibibytes) * 1024}))
+    print(json.dumps({"seconds": seconds, "step_seconds": of_step, "peak_memory_bytes": peak}))
 
 
 if __name__ == "__main__":

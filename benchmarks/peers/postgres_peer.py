@@ -5,11 +5,27 @@ from pathlib import Path
 
 import duckdb
 import engine
+import machine
 import rollup_sql
 from process import BenchmarkError
 
 # Enough for every hash table and sort of the rollup, so that nothing spills.
 WORK_MEMORY = "1GB"
+
+
+def server_settings(threads):
+    """What one would set on a server of this size that has only this to do: a quarter of the memory for its own cache, which
+    is what its documentation advises to begin with, and as many processes for one query as threads."""
+    quarter = machine.memory_bytes() // 4 // 1_048_576
+    return {
+        "shared_buffers": f"{quarter}MB",
+        "effective_cache_size": f"{2 * quarter}MB",
+        "work_mem": WORK_MEMORY,
+        "maintenance_work_mem": "256MB",
+        "max_worker_processes": str(threads + 8),
+        "max_parallel_workers": str(threads),
+        "max_wal_size": "8GB",
+    }
 
 
 class PostgresPeer:

@@ -15,21 +15,29 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import machine  # noqa: E402
 from data import SCALES, Scale, obtain, virtual_environment  # noqa: E402
-from process import BenchmarkError, conclude, read_json, require, write_json  # noqa: E402
-from runs import decode_floor, row_counts  # noqa: E402
+from process import conclude, read_json, require, write_json  # noqa: E402
+from runs import day_results, decode_floor, require_same_days, verify  # noqa: E402
 
 REQUIREMENTS = HERE / "requirements.txt"
 PEERS = {
     "pods": ["duckdb-bare", "duckdb-tuned", "duckdb-straight", "chdb", "polars", "datafusion", "postgres"],
-    "all": ["duckdb-tuned", "chdb", "datafusion", "postgres"],
+    "all": ["duckdb-sql", "chdb", "datafusion", "postgres"],
+    "convert": ["duckdb-copy"],
 }
 # Timed in the same rounds, but no rollups: nothing to compare.
 REFERENCES = ("duckdb-bare", "decode floor")
+# The run whose rows the peers are compared with.
+WROTE_FILES = "the run that wrote files"
+# Of gristmill's own rows in PostgreSQL, beside the peer's tables.
+SCHEMA = "verified"
 # Which data each comparison runs on: part of the rollup, arguments of `gristmill generate`.
 SHAPES = {
     "pods, labels in dictionary pages": ("pods", []),
     "pods, labels overflow the dictionary page": ("pods", ["--unique-labels"]),
     "all of the rollup": ("all", ["--storage"]),
+    # A million rows each: pods, hours, whether each pod has a label text of its own.
+    "operator CSV to Parquet, labels shared by deployments": ("convert", (8_333, 120, False)),
+    "operator CSV to Parquet, a label text per pod": ("convert", (83_333, 12, True)),
 }
 
 
@@ -52,7 +60,7 @@ def parse():
     cores = len(os.sched_getaffinity(0))
     peers = sorted({peer for peers in PEERS.values() for peer in peers})
     parser = argparse.ArgumentParser(prog="benchmarks/peers/run.sh", description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000_000, help="hourly pod rows (default: 10 million)")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="hourly pod rows of the rollups (default: 10 million)")
     parser.add_argument("--days", type=int, default=5, help="days over which they are spread (default: 5)")
     parser.add_argument("--runs", type=int, default=3, help="counted rounds, at least 3 (default: 3)")
     parser.add_argument("--threads", type=int, default=cores, help="threads of every engine (default: all cores)")
@@ -64,7 +72,17 @@ def parse():
     options = parser.parse_args()
     if options.runs < 3 or options.rows < 1 or options.days < 1 or not 1 <= options.threads <= cores:
         parser.error(f"--runs must be at least 3, --rows and --days at least 1, --threads between 1 and {cores}")
+    for part in {part for part, _ in chosen_shapes(options).values()}:
+        if not set(PEERS[part]) - {*options.without, *REFERENCES}:
+            parser.error(f"--without leaves no peer for the comparison of {part}, and without one there is nothing to compare")
     return options
+
+
+def chosen_shapes(options):
+    """The comparisons that are asked for."""
+    return {
+        name: shape for number, (name, shape) in enumerate(SHAPES.items(), 1) if not options.shape or number in options.shape
+    }
 
 
 def shape_help():
@@ -81,13 +99,16 @@ def run(options, packages):
     shapes = {}
     with ExitStack() as stack:
         database = None
-        if "postgres" not in options.without:
+        parts = {part for part, _ in chosen_shapes(options).values()}
+        if "postgres" not in options.without and any("postgres" in PEERS[part] for part in parts):
             from database import Database
+            from postgres_peer import server_settings
 
-            database = stack.enter_context(Database())
+            database = stack.enter_context(Database(server_settings(options.threads)))
             facts.append(("PostgreSQL server", database.version()))
-        for number, (name, (part, arguments)) in enumerate(SHAPES.items(), 1):
-            if options.shape and number not in options.shape:
+        for name, (part, arguments) in chosen_shapes(options).items():
+            if part == "convert":
+                shapes[name] = compare_conversion(options, programs, name, arguments)
                 continue
             shapes[name] = compare_shape(options, programs, database, name, part, arguments)
     facts.append(("load average at the end", " ".join(f"{load:.2f}" for load in os.getloadavg())))
@@ -112,6 +133,7 @@ def compare_shape(options, programs, database, name, part, arguments):
     with tempfile.TemporaryDirectory(prefix="gristmill-peers-") as scratch:
         ours = Gristmill(programs["gristmill"], data, options.threads, Path(scratch))
         expected = Expected(ours.write_files(), part)
+        verification = ours.verify(database) if database else None
         peers = [peer for peer in PEERS[part] if peer not in options.without]
         run_peer = {peer: own_process(peer, data, part, options.threads) for peer in peers if peer != "postgres"}
         if "postgres" in peers:
@@ -119,12 +141,38 @@ def compare_shape(options, programs, database, name, part, arguments):
 
             print(f"{name}: loading PostgreSQL", file=sys.stderr)
             run_peer["postgres"] = PostgresPeer(database, data.folder, part, options.threads, scratch).run
-        run_peer["decode floor"] = lambda _: {"seconds": decode_floor(programs, data, 1)["floor_seconds"][0]}
+        run_peer["decode floor"] = lambda _: {"seconds": decode_floor(programs, data, 1, options.threads)["floor_seconds"][0]}
         counted = rounds(options, name, ours, run_peer, expected, Path(scratch))
     return {
         "part": part,
         "pod_rows": data.pod_rows,
         "made_by": data.made_by,
+        "verification": verification,
+        "rows_out": expected.row_counts(),
+        "engines": counted,
+    }
+
+
+def compare_conversion(options, programs, name, arguments):
+    """One CSV, converted by gristmill and copied by DuckDB in turns."""
+    from convert import Converted, Converter, Csv
+
+    print(f"{name}: data", file=sys.stderr)
+    csv = Csv(machine.cache_folder(), *arguments)
+    expected = Converted(csv)
+
+    def copy(out):
+        command = [sys.executable, "-B", HERE / "convert.py", csv.file, options.threads, out]
+        return json.loads(require(command).stdout.strip().splitlines()[-1])
+
+    with tempfile.TemporaryDirectory(prefix="gristmill-peers-") as scratch:
+        ours = Converter(programs["gristmill"], csv, options.threads)
+        counted = rounds(options, name, ours, {"duckdb-copy": copy}, expected, Path(scratch))
+    return {
+        "part": "convert",
+        "pod_rows": csv.rows,
+        "made_by": "benchmarks/peers/convert.py",
+        "csv_bytes": csv.file.stat().st_size,
         "rows_out": expected.row_counts(),
         "engines": counted,
     }
@@ -143,15 +191,26 @@ class Gristmill:
         folder = self.scratch / "ours"
         folder.mkdir()
         _, facts = self.process({"kind": "file", "file": {"path": str(folder), "format": "parquet"}})
-        self.days = row_counts(facts)
+        self.days = day_results(facts)
         return folder
+
+    def verify(self, database):
+        """A run into PostgreSQL that the second engine recomputes, and whose days must be those of the run that wrote files."""
+        database.drop(SCHEMA)
+        database.create(self.program, self.settings, SCHEMA)
+        database.empty(SCHEMA)
+        target = {"kind": "postgres", "postgres": database.settings(SCHEMA)}
+        require_same_days("gristmill into PostgreSQL", day_results(self.process(target)[1]), self.days, WROTE_FILES)
+        result = verify(self.program, self.scratch / "config.yaml", self.scratch / "verify.json", "gristmill")
+        database.drop(SCHEMA)
+        return result
 
     def run(self, _out):
         """One timed run."""
         result, facts = self.process({"kind": "none"})
-        if row_counts(facts) != self.days:
-            raise BenchmarkError("gristmill: the days' row counts differ from those of the run that wrote files")
-        return {"seconds": result.seconds, "peak_memory_bytes": facts["peak_memory_bytes"]}
+        require_same_days("gristmill", day_results(facts), self.days, WROTE_FILES)
+        memory = facts["peak_memory_bytes"]
+        return {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds, "peak_memory_bytes": memory}
 
     def process(self, target):
         """A whole process and its report."""
@@ -197,10 +256,11 @@ def page(shapes, threads, date):
     parts = [
         f"# gristmill and its peers, {date}",
         f"{threads} threads each, the same local files, in turns (gristmill, peer, gristmill, next peer, …). Medians of the counted"
-        " runs, least and greatest in parentheses. gristmill is timed as a whole process with the `none` target, a peer from the"
-        " idle engine to finished tables in memory. Every peer's rows equal gristmill's: row counts, sums per day, and every row"
-        " joined on its keys with values within 1e-9. What each does not do: [README](../../peers/README.md). Machine and"
-        " versions: [environment.md](environment.md).",
+        " runs, least and greatest in parentheses. gristmill is timed as a whole process, a peer from the idle engine to the end of"
+        " its work. What each does not do: [README](../../peers/README.md). Machine and versions: [environment.md](environment.md).",
+        "Rollups: gristmill has the `none` target, peers end with tables in memory. Every peer's rows equal gristmill's, which a run"
+        " wrote to files: row counts, sums per day, keys, and every row joined on its keys with values within 1e-9. gristmill's timed"
+        " runs had that run's row counts and sums of the pod measures per day; their other columns are not looked at.",
     ]
     for name, shape in shapes.items():
         parts += [f"## {name}", shape_text(shape), shape_table(shape)]
@@ -210,20 +270,31 @@ def page(shapes, threads, date):
 def shape_text(shape):
     """What was computed."""
     rows = ", ".join(f"{count:,} in {table}" for table, count in shape["rows_out"].items())
-    return f"{shape['pod_rows']:,} hourly pod rows of `{shape['made_by']}`; result rows: {rows}."
+    if shape["part"] == "convert":
+        size = shape["csv_bytes"] / 1_048_576
+        return (
+            f"{shape['pod_rows']:,} rows of pod usage in {size:.0f} MiB of CSV made by `{shape['made_by']}`; gristmill wrote {rows},"
+            " DuckDB the same columns and rows as they are. Compared: row counts of the Parquet on both sides, and the sums of the"
+            " pods' measures."
+        )
+    verified = shape["verification"]
+    how = f"verified against `{verified['against']}`" if verified else "not verified against the second engine, only by the peers"
+    return f"{shape['pod_rows']:,} hourly pod rows of `{shape['made_by']}`; result rows: {rows}; gristmill's rows were {how}."
 
 
 def shape_table(shape):
     """Times and ratios."""
     seconds = {engine: [run["seconds"] for run in runs] for engine, runs in shape["engines"].items()}
     ours = statistics.median(seconds["gristmill"])
-    lines = ["| engine | runs | s | its time / gristmill | gristmill / its time | peak MiB |", "|---|---|---|---|---|---|"]
+    lines = ["| engine | runs | s | its time / gristmill | gristmill / its time | CPU s | peak MiB |", "|---|---|---|---|---|---|---|"]
     for engine, values in sorted(seconds.items(), key=lambda item: statistics.median(item[1])):
         middle = statistics.median(values)
         peaks = [run["peak_memory_bytes"] for run in shape["engines"][engine] if run.get("peak_memory_bytes")]
         peak = f"{statistics.median(peaks) / 1_048_576:.0f}" if peaks else "–"
+        cpu = [run["cpu_seconds"] for run in shape["engines"][engine] if run.get("cpu_seconds")]
+        used = f"{statistics.median(cpu):.2f}" if cpu else "–"
         spread = f"{middle:.3f} ({min(values):.3f}–{max(values):.3f})"
-        lines.append(f"| {engine} | {len(values)} | {spread} | {middle / ours:.2f} | {ours / middle:.2f} | {peak} |")
+        lines.append(f"| {engine} | {len(values)} | {spread} | {middle / ours:.2f} | {ours / middle:.2f} | {used} | {peak} |")
     return "\n".join(lines)
 
 

@@ -4,8 +4,9 @@
 #   benchmarks/peers/run.sh [--rows N] [--runs N] [--shape N] [--without PEER] …   (--help: all)
 #
 # Installs the pinned packages of requirements.txt (about 1.3 GB) into a virtual environment below the cache folder and says
-# so. Needs PostgreSQL's programs (or --without postgres), Python 3.11 with venv, and Rust. Every peer's rows must equal
-# gristmill's, or nothing is recorded. Results: benchmarks/results/<date>-<machine>-peers/.
+# so. Also `gristmill convert` beside DuckDB's COPY of the same CSV. Needs PostgreSQL's programs (or --without postgres), Python
+# 3.11 with venv, and Rust. Every peer's rows must equal gristmill's (benchmarks/README.md says how far that is checked), or
+# nothing is recorded. Results: benchmarks/results/<date>-<machine>-peers/.
 set -euo pipefail
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 

@@ -1,7 +1,10 @@
 //! Outcomes of windows → the report of the run and its exit code.
 
+use std::collections::BTreeMap;
+
 use super::window::{ClosedDay, WindowOutcome};
 use crate::config::Config;
+use crate::enrich::decimal::decimal_text;
 use crate::error::{ErrorKind, Failure};
 use crate::runtime::limits::peak_memory;
 use crate::runtime::memory_budget::MemoryBudget;
@@ -19,6 +22,7 @@ pub fn begin(config: &Config, windows: &[Window]) -> RunReport {
         rows_in: 0,
         rows_out: 0,
         rows_deleted: 0,
+        sums: BTreeMap::new(),
         error: None,
     };
     RunReport {
@@ -99,6 +103,7 @@ fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
     report.rows_in += closed.input_row_count;
     let Some(entry) = entry(report, day) else { return };
     entry.rows_in = closed.input_row_count;
+    entry.sums = closed.sums.iter().map(|(name, sum)| ((*name).to_owned(), decimal(*sum))).collect();
     match closed.written {
         Written::Replaced { deleted_row_count, row_count } => {
             entry.status = "written".to_owned();
@@ -111,6 +116,13 @@ fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
         }
     }
     report.rows_out += report.days.iter().find(|entry| entry.day == day.to_string()).map_or(0, |entry| entry.rows_out);
+}
+
+/// A sum as the target would print it.
+fn decimal(sum: i128) -> String {
+    let mut text = String::new();
+    decimal_text(sum, &mut text);
+    text
 }
 
 fn entry(report: &mut RunReport, day: UsageDay) -> Option<&mut DayReport> {

@@ -37,6 +37,8 @@ pub struct ClosedDay {
     pub input_row_count: u64,
     /// What the target did.
     pub written: Written,
+    /// Name → sum of each summed pod measure over the rows, in units of the target's last place.
+    pub sums: Vec<(&'static str, i128)>,
     /// How its label columns were read.
     pub label_stats: Vec<(&'static str, LabelColumnStats)>,
     /// Label rows before and after de-duplication.
@@ -195,6 +197,7 @@ fn left_as_it_was(prepared: PreparedWindow, stage_seconds: Vec<(&'static str, f6
         let untouched = ClosedDay {
             input_row_count: 0,
             written: Written::LeftAsItWas,
+            sums: Vec::new(),
             label_stats: Vec::new(),
             label_rows: LabelRowCounts::new(),
             operator_pairs_dropped: 0,
@@ -324,6 +327,8 @@ fn close_day<'a>(
         let rows = Rows::Columns(Arc::new(columns));
         let rows = DayRows { day: number, rows, input_row_count, fingerprint, sums };
         let row_count = rows.row_count();
+        // The target takes the rows with it.
+        let sums = rows.sums.clone();
         let started = Instant::now();
         let written = sink.replace(rows).await?;
         let write_seconds = started.elapsed().as_secs_f64();
@@ -331,6 +336,7 @@ fn close_day<'a>(
         Ok(ClosedDay {
             input_row_count,
             written,
+            sums,
             label_stats,
             label_rows,
             operator_pairs_dropped,

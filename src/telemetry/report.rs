@@ -79,6 +79,9 @@ pub struct DayReport {
     pub rows_out: u64,
     /// Rows that were deleted.
     pub rows_deleted: u64,
+    /// Name → sum of each summed pod measure over the rows that the run computed for the day, whatever the target did with
+    /// them: in the target's units, as decimal text with the 15 places of its columns. Empty if none were computed.
+    pub sums: BTreeMap<String, String>,
     /// Why it failed.
     pub error: Option<String>,
 }

@@ -76,6 +76,36 @@ impl Bed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_report_has_the_same_sums_whatever_the_target() {
+    let bed = Bed::filled().await;
+    let mut none = bed.settings.clone();
+    none["target"]["kind"] = json!("none");
+    let written = bed.command("run", &[]).await;
+    let counted = Invocation::with("run", &none).run().await;
+    for day in DAYS {
+        let sums = written.expect(0, &[]).day(day)["sums"].as_object().expect("sums by name");
+        assert_eq!(sums.len(), 8, "{sums:?}");
+        for (column, sum) in sums {
+            let sql = format!("SELECT sum({column})::text FROM {TABLE} WHERE usage_start = '{day}'");
+            let in_table: String = bed.client.query_one(&sql, &[]).await.expect("a sum").get(0);
+            assert_eq!(*sum, in_table, "{day}: {column}");
+        }
+        assert_eq!(
+            counted.expect(0, &[]).day(day)["sums"],
+            written.day(day)["sums"],
+            "{day}: rows that are only counted"
+        );
+    }
+    // As many rows with other values.
+    Delivery::of(&DAYS, 2.0).write(bed.folder.path());
+    let other = Invocation::with("run", &none).run().await;
+    for day in DAYS {
+        assert_eq!(other.expect(0, &[]).day(day)["rows_out"], counted.day(day)["rows_out"]);
+        assert_ne!(other.day(day)["sums"], counted.day(day)["sums"], "{day}: the values show");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_database_is_prepared_and_filled() {
     let bed = Bed::new().await;
     Delivery::of(&DAYS, 1.0).write(bed.folder.path());
