@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use super::grouped::Numbers;
 use crate::rollups::sum::greatest;
 
-/// Maxima of one worker.
+/// Maxima of one lane.
 #[derive(Debug)]
 pub struct CapacityPartial {
     measure_count: usize,
@@ -59,7 +59,7 @@ impl CapacityPartial {
         }
     }
 
-    /// Adds the maxima of another worker.
+    /// Adds the maxima of another lane.
     pub fn absorb(&mut self, other: &CapacityPartial) {
         let measure_count = self.measure_count;
         for (nanoseconds_of_day, at) in &other.index {

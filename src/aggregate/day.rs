@@ -1,7 +1,7 @@
-//! State of one open day: what all workers share, and one partial result per worker and kernel.
+//! State of one open day: what all workers share, and the partial results of those that add to it at the same time.
 
 use hashbrown::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::capacity::CapacityPartial;
@@ -14,7 +14,7 @@ use crate::labels::{EnabledKeys, LabelRules, LabelStore};
 use crate::rollups::tables::NameTable;
 use crate::time::UsageDay;
 
-/// Partial result of one kernel and worker.
+/// Partial result of one kernel and lane.
 #[derive(Debug)]
 pub enum KernelPartial {
     /// Of a grouped kernel.
@@ -59,7 +59,7 @@ impl LabelColumnStats {
     }
 }
 
-/// How many groups a worker may have, per scan and kernel: a guess by which room is made, no bound.
+/// How many groups a lane may have, per scan and kernel: a guess by which room is made, no bound.
 #[derive(Debug, Clone, Default)]
 pub struct GroupCounts(Vec<Vec<usize>>);
 
@@ -86,17 +86,49 @@ pub struct DayState {
     rules: LabelRules,
     scans: Arc<Vec<CompiledScan>>,
     names: Vec<(&'static str, NameStore)>,
-    /// Per worker: per scan and kernel.
-    partials: Vec<Mutex<Vec<Vec<KernelPartial>>>>,
+    lanes: Vec<LaneState>,
     /// The pairs of ids that the one scan with a members kernel looks for.
     pairs: OnceLock<HashSet<(u32, u32)>>,
     stats: Mutex<Vec<(&'static str, LabelColumnStats)>>,
-    /// Per worker: bytes of its partial results when it last finished a chunk.
-    partial_bytes: Vec<AtomicUsize>,
+}
+
+/// Partial results that one chunk at a time is added to.
+struct LaneState {
+    is_taken: AtomicBool,
+    /// Per scan and kernel.
+    partials: Mutex<Vec<Vec<KernelPartial>>>,
+    /// Bytes of the partial results when a chunk was last finished.
+    bytes: AtomicUsize,
+}
+
+/// The right to add to one lane of a day, until it is dropped.
+pub struct Lane<'a> {
+    state: &'a LaneState,
+}
+
+impl Lane<'_> {
+    /// The partial results, per scan and kernel.
+    pub(super) fn partials(&self) -> MutexGuard<'_, Vec<Vec<KernelPartial>>> {
+        self.state.partials()
+    }
+}
+
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        let bytes = self.partials().iter().flatten().map(KernelPartial::state_bytes).sum();
+        self.state.bytes.store(bytes, Ordering::Relaxed);
+        self.state.is_taken.store(false, Ordering::Release);
+    }
+}
+
+impl LaneState {
+    fn partials(&self) -> MutexGuard<'_, Vec<Vec<KernelPartial>>> {
+        self.partials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl DayState {
-    /// An empty day. `worker_count` workers may add to it at the same time.
+    /// An empty day. At most `worker_count` chunks may be added to it at the same time.
     pub fn new(
         day: UsageDay,
         scans: Arc<Vec<CompiledScan>>,
@@ -113,17 +145,21 @@ impl DayState {
                 names.push((id.name, NameStore::new()));
             }
         }
-        let partials = (0..worker_count).map(|_| Mutex::new(empty_partials(&scans, expected))).collect();
+        let lane = || LaneState {
+            is_taken: AtomicBool::new(false),
+            partials: Mutex::new(empty_partials(&scans, expected)),
+            bytes: AtomicUsize::new(0),
+        };
+        let lanes = (0..worker_count).map(|_| lane()).collect();
         Self {
             day,
             labels: LabelStore::new(keys, rules, label_cache_bytes),
             rules,
             scans,
             names,
-            partials,
+            lanes,
             pairs: OnceLock::new(),
             stats: Mutex::new(Vec::new()),
-            partial_bytes: (0..worker_count).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
 
@@ -148,18 +184,20 @@ impl DayState {
         self.names.iter().map(|(name, store)| (*name, store.table())).collect()
     }
 
-    /// The partial results of one worker.
-    pub(super) fn partials(&self, worker: usize) -> MutexGuard<'_, Vec<Vec<KernelPartial>>> {
-        self.partials[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    /// A lane of its own for a chunk: the first that is free, so that a day which gets one chunk at a time has one table.
+    pub(super) fn lane(&self) -> Lane<'_> {
+        let is_free = |lane: &&LaneState| !lane.is_taken.swap(true, Ordering::Acquire);
+        let state = self.lanes.iter().find(is_free).expect("a worker adds one chunk at a time, and each has a lane");
+        Lane { state }
     }
 
-    /// Takes the partial results of all workers out of the day: per scan, per kernel, per worker.
+    /// Takes the partial results of all lanes out of the day: per scan, per kernel, per lane.
     pub fn take_partials(&self) -> Vec<Vec<Vec<KernelPartial>>> {
         let mut taken: Vec<Vec<Vec<KernelPartial>>> =
             self.scans.iter().map(|scan| scan.kernels.iter().map(|_| Vec::new()).collect()).collect();
-        for worker in 0..self.partials.len() {
+        for lane in &self.lanes {
             let partials =
-                std::mem::replace(&mut *self.partials(worker), empty_partials(&self.scans, &GroupCounts::default()));
+                std::mem::replace(&mut *lane.partials(), empty_partials(&self.scans, &GroupCounts::default()));
             for (scan, kernels) in partials.into_iter().enumerate() {
                 for (kernel, partial) in kernels.into_iter().enumerate() {
                     taken[scan][kernel].push(partial);
@@ -185,8 +223,8 @@ impl DayState {
         let position = |name: &str| keys.iter().position(|key| self.scans[of_scan].ids[*key].name == name);
         let (first, second) = (position(wanted[0])?, position(wanted[1])?);
         let mut pairs = HashSet::new();
-        for worker in 0..self.partials.len() {
-            if let KernelPartial::Grouped(partial) = &self.partials(worker)[of_scan][0] {
+        for lane in &self.lanes {
+            if let KernelPartial::Grouped(partial) = &lane.partials()[of_scan][0] {
                 pairs.extend(partial.keys().map(|keys| (keys[first], keys[second])));
             }
         }
@@ -210,17 +248,11 @@ impl DayState {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes how much a worker holds, at the end of a chunk.
-    pub(super) fn note_bytes(&self, worker: usize) {
-        let bytes = self.partials(worker).iter().flatten().map(KernelPartial::state_bytes).sum();
-        self.partial_bytes[worker].store(bytes, Ordering::Relaxed);
-    }
-
-    /// How many groups the workers have, as a guess for the next day.
+    /// How many groups the lanes have, as a guess for the next day.
     pub fn group_counts(&self) -> GroupCounts {
         let mut counts = GroupCounts::default();
-        for worker in 0..self.partials.len() {
-            let partials = self.partials(worker);
+        for lane in &self.lanes {
+            let partials = lane.partials();
             counts.0.resize(partials.len(), Vec::new());
             for (counts, partials) in counts.0.iter_mut().zip(partials.iter()) {
                 counts.resize(partials.len(), 0);
@@ -235,7 +267,7 @@ impl DayState {
     /// Approximate size of the day's state in bytes, as of the last finished chunks. Waits for no worker.
     pub fn state_bytes(&self) -> usize {
         let names: usize = self.names.iter().map(|(_, store)| store.state_bytes()).sum();
-        let partials: usize = self.partial_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        let partials: usize = self.lanes.iter().map(|lane| lane.bytes.load(Ordering::Relaxed)).sum();
         names + partials + self.labels.state_bytes() + self.pairs.get().map_or(0, |pairs| pairs.len() * 16)
     }
 }

@@ -8,7 +8,7 @@ use arrow_buffer::NullBuffer;
 use hashbrown::HashSet;
 
 use super::compile::{CompiledKernel, CompiledMeasure, CompiledScan};
-use super::day::{DayState, KernelPartial};
+use super::day::{DayState, KernelPartial, Lane};
 use super::grouped::Numbers;
 use super::ids::Translation;
 use crate::decode::{Batch, BatchColumn, DecodeError};
@@ -115,7 +115,6 @@ impl From<IngestError> for Failure {
 /// Errors: the first bad row, by position; the days it touches must then be given up, they hold part of the chunk.
 pub fn ingest(
     chunk: &Chunk<'_>,
-    worker: usize,
     batches: impl Iterator<Item = Result<Batch, DecodeError>>,
 ) -> Result<ChunkCounts, IngestError> {
     let mut counts = ChunkCounts::default();
@@ -126,12 +125,11 @@ pub fn ingest(
         let batch = batch?;
         counts.row_count += batch.row_count as u64;
         for (day, rows) in day_runs(chunk, &batch)? {
-            days[day].add(chunk, worker, &batch, rows)?;
+            days[day].add(chunk, &batch, rows)?;
         }
     }
     for day in days {
         counts.rows_of_days.push((day.state.day, day.row_count));
-        day.state.note_bytes(worker);
         day.end();
     }
     Ok(counts)
@@ -170,6 +168,7 @@ fn day_runs(chunk: &Chunk<'_>, batch: &Batch) -> Result<Vec<(usize, Range<usize>
 /// What one chunk adds to one day.
 struct DayIngest<'a> {
     state: &'a DayState,
+    lane: Lane<'a>,
     scan: &'a CompiledScan,
     translations: Vec<Translation>,
     ids: Vec<Vec<u32>>,
@@ -181,10 +180,10 @@ impl<'a> DayIngest<'a> {
     fn new(state: &'a DayState, scan: &'a CompiledScan) -> Self {
         let translations = scan.ids.iter().map(|column| Translation::new(*column)).collect();
         let ids = vec![Vec::new(); scan.ids.len()];
-        Self { state, scan, translations, ids, groups: Vec::new(), row_count: 0 }
+        Self { state, lane: state.lane(), scan, translations, ids, groups: Vec::new(), row_count: 0 }
     }
 
-    fn add(&mut self, chunk: &Chunk<'_>, worker: usize, batch: &Batch, rows: Range<usize>) -> Result<(), IngestError> {
+    fn add(&mut self, chunk: &Chunk<'_>, batch: &Batch, rows: Range<usize>) -> Result<(), IngestError> {
         self.row_count += rows.len() as u64;
         for (translation, ids) in self.translations.iter_mut().zip(&mut self.ids) {
             let column = translation.column();
@@ -197,10 +196,10 @@ impl<'a> DayIngest<'a> {
                 refusal: refused.refusal,
             })?;
         }
-        // Before this worker's own results are locked, since the pairs are collected from those of all workers.
+        // Before this lane's results are locked, since the pairs are collected from those of all lanes.
         let wanted = self.scan.after.map(|_| self.state.pairs(self.scan));
         let view = Rows { state: self.state, scan: self.scan, wanted, batch, rows, ids: &self.ids };
-        let mut partials = self.state.partials(worker);
+        let mut partials = self.lane.partials();
         for (kernel, partial) in self.scan.kernels.iter().zip(&mut partials[chunk.scan]) {
             view.run(kernel, partial, &mut self.groups);
         }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use crate::labels::{LabelSetId, LabelStore};
 use crate::rollups::declaration::KeepSets;
 
-/// Label sets of one worker.
+/// Label sets of one lane.
 #[derive(Debug)]
 pub struct LabelSetsPartial {
     /// Rows with a key, before anything was left out.
@@ -47,7 +47,7 @@ impl LabelSetsPartial {
         self.keep(nanoseconds_of_day, key, set, store);
     }
 
-    /// Adds the sets of another worker.
+    /// Adds the sets of another lane.
     pub fn absorb(&mut self, other: &LabelSetsPartial, store: &LabelStore) {
         self.row_count += other.row_count;
         match &other.sets {

@@ -5,7 +5,7 @@ use hashbrown::{HashMap, HashSet};
 use super::names::NameIds;
 use crate::rollups::tables::NameId;
 
-/// Tuples of one worker.
+/// Tuples of one lane.
 #[derive(Debug)]
 pub enum MembersPartial {
     /// All distinct attributes.

@@ -1,4 +1,4 @@
-//! Batches of a chunk → partial results per worker and open day.
+//! Batches of a chunk → partial results per open day and lane.
 //!
 //! Knows kernels and column forms, no column by name. Ids are common to all workers of a day, so that their partial results
 //! merge by key; nothing here depends on which worker sees a row.

@@ -1,4 +1,4 @@
-//! The workers' partial results of a day → one table per kernel, whatever the order of arrival was.
+//! The lanes' partial results of a day → one table per kernel, whatever the order of arrival was.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ pub fn merge(day: &DayState) -> (DayTables<'_>, LabelRowCounts) {
     let mut label_rows = Vec::new();
     for (scan, partials) in day.scans().iter().zip(day.take_partials()) {
         let mut tables = Vec::new();
-        for (kernel, workers) in scan.kernels.iter().zip(partials) {
-            let merged = merge_workers(day, scan, kernel, workers);
+        for (kernel, lanes) in scan.kernels.iter().zip(partials) {
+            let merged = merge_lanes(day, scan, kernel, lanes);
             if let KernelPartial::LabelSets(sets) = &merged {
                 label_rows.push((scan.name, sets.row_count, sets.pairs().len() as u64));
             }
@@ -33,16 +33,16 @@ pub fn merge(day: &DayState) -> (DayTables<'_>, LabelRowCounts) {
     (tables, label_rows)
 }
 
-/// Folds the workers' partial results of one kernel into the first one.
-fn merge_workers(
+/// Folds the lanes' partial results of one kernel into the first one.
+fn merge_lanes(
     day: &DayState,
     scan: &CompiledScan,
     kernel: &CompiledKernel,
-    workers: Vec<KernelPartial>,
+    lanes: Vec<KernelPartial>,
 ) -> KernelPartial {
-    let mut workers = workers.into_iter();
-    let mut merged = workers.next().expect("a day has at least one worker");
-    for other in workers {
+    let mut lanes = lanes.into_iter();
+    let mut merged = lanes.next().expect("a day has at least one lane");
+    for other in lanes {
         match (kernel, &mut merged, other) {
             (
                 CompiledKernel::Grouped { text_maxima, .. },
@@ -65,7 +65,7 @@ fn merge_workers(
             (_, KernelPartial::LabelSets(merged), KernelPartial::LabelSets(other)) => {
                 merged.absorb(&other, &day.labels);
             }
-            _ => unreachable!("all workers have the same kernels"),
+            _ => unreachable!("all lanes have the same kernels"),
         }
     }
     merged

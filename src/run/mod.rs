@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod fingerprint;
+mod pace;
 mod pipeline;
 pub mod preflight;
 #[cfg(feature = "sql")]

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 
+use super::pace::Pace;
 use super::schedule::{ChunkDays, CompleteDay, DayRules, End, Schedule};
 use crate::aggregate::{Chunk, ChunkCounts, CompiledScan, IngestError, ingest};
 use crate::decode::{Batches, RowGroup};
@@ -21,14 +22,6 @@ use crate::runtime::memory_budget::{MemoryBudget, Permit};
 use crate::store::Store;
 use crate::telemetry::progress::Progress;
 use crate::time::UsageDay;
-use crate::units::Bytes;
-
-/// Chunks in hand per worker: enough to hide the latency of requests, few enough to stay in the order of the days.
-const CHUNKS_PER_WORKER: usize = 8;
-/// With so many stored bytes in hand fewer chunks do: reading ahead further would only fill memory.
-const ENOUGH_BYTES: Bytes = Bytes(48 << 20);
-/// Chunks per worker that may be in hand however large they are: one that is computed and two on their way.
-const LARGE_CHUNKS_PER_WORKER: usize = 3;
 
 /// What the pipeline works with.
 pub struct Pipeline<'a> {
@@ -71,8 +64,7 @@ impl Pipeline<'_> {
     {
         let mut schedule = Schedule::new(plan, Arc::clone(&scans), self.rules.clone());
         let mut days = BTreeMap::new();
-        let (mut fetch_seconds, mut compute_seconds) = (0.0, 0.0);
-        let mut bytes_in_hand = Bytes(0);
+        let mut pace = Pace::default();
         let mut fetching = FuturesUnordered::new();
         let mut computing = FuturesUnordered::new();
         let mut closing = FuturesUnordered::new();
@@ -87,7 +79,7 @@ impl Pipeline<'_> {
                 closing.push(close(day).map(move |result| (number, result)));
             }
             let in_hand = fetching.len() + computing.len() + waiting.len();
-            if permit.is_none() && self.has_room(in_hand, bytes_in_hand) {
+            if permit.is_none() && in_hand < self.pool.worker_count() * pace.chunks_per_worker() {
                 permit = schedule.next_chunk().map(|chunk| (chunk, self.acquire(&plan.chunks[chunk])));
             }
             for (chunk, bytes) in std::mem::take(&mut waiting) {
@@ -101,22 +93,22 @@ impl Pipeline<'_> {
             }
             tokio::select! {
                 (chunk, permit) = granted(&mut permit), if permit.is_some() => {
-                    bytes_in_hand = bytes_in_hand + plan.chunks[chunk].stored_bytes;
+                    pace.begun(plan.chunks[chunk].stored_bytes);
                     fetching.push(self.fetch(&plan.chunks[chunk], chunk, permit));
                 }
                 Some((chunk, seconds, bytes)) = fetching.next() => {
-                    fetch_seconds += seconds;
+                    pace.fetched(seconds);
                     match bytes {
                         Ok(bytes) => waiting.push((chunk, bytes)),
                         Err(failure) => {
-                            bytes_in_hand = bytes_in_hand - plan.chunks[chunk].stored_bytes;
+                            pace.released(plan.chunks[chunk].stored_bytes);
                             schedule.chunk_done(chunk, Err((failure, None)));
                         }
                     }
                 }
                 Some((chunk, seconds, counts)) = computing.next() => {
-                    compute_seconds += seconds;
-                    bytes_in_hand = bytes_in_hand - plan.chunks[chunk].stored_bytes;
+                    pace.computed(seconds);
+                    pace.released(plan.chunks[chunk].stored_bytes);
                     self.progress.chunk_done(plan.chunks[chunk].row_count, plan.chunks[chunk].stored_bytes);
                     schedule.chunk_done(chunk, counts);
                 }
@@ -131,12 +123,7 @@ impl Pipeline<'_> {
             let message = format!("{} row groups wait for a scan that is not under way", waiting.len());
             schedule.stop(Failure::new(ErrorKind::Bug, message));
         }
-        Outcome { days, end: schedule.end(), fetch_seconds, compute_seconds }
-    }
-
-    fn has_room(&self, chunks_in_hand: usize, bytes_in_hand: Bytes) -> bool {
-        let most = if bytes_in_hand < ENOUGH_BYTES { CHUNKS_PER_WORKER } else { LARGE_CHUNKS_PER_WORKER };
-        chunks_in_hand < self.pool.worker_count() * most
+        Outcome { days, end: schedule.end(), fetch_seconds: pace.fetch_seconds, compute_seconds: pace.compute_seconds }
     }
 
     fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {
@@ -162,12 +149,13 @@ impl Pipeline<'_> {
         bytes: ChunkBytes,
     ) -> Computed {
         let chunk = plan.chunks[number].clone();
+        let lane = days.open.first().map_or(0, |day| day.day.0);
         let (window, batch_rows) = (plan.window, self.batch_rows);
         let what = {
             let (key, row_group) = (chunk.footer.object.key.clone(), chunk.row_group);
             move || format!("object `{key}`, row group {row_group}")
         };
-        let timed = move |worker| {
+        let timed = move |_| {
             let started = Instant::now();
             let object = chunk.footer.object.key.as_str();
             let row_group = RowGroup {
@@ -188,13 +176,13 @@ impl Pipeline<'_> {
             };
             let counts = Batches::open(bytes, row_group)
                 .map_err(IngestError::from)
-                .and_then(|batches| ingest(&target, worker, batches))
+                .and_then(|batches| ingest(&target, batches))
                 .map_err(|error| (error.other_day(), error))
                 .map_err(|(other_day, error)| (Failure::from(error), other_day));
             Ok((started.elapsed().as_secs_f64(), counts))
         };
         // The Parquet library has panics on damaged pages; they say that the object is unreadable.
-        match self.pool.run(what, ErrorKind::ObjectUnreadable, timed).await {
+        match self.pool.run_in_lane(lane, what, ErrorKind::ObjectUnreadable, timed).await {
             Ok((seconds, counts)) => (number, seconds, counts),
             Err(failure) => (number, 0.0, Err((failure, None))),
         }

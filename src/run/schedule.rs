@@ -100,11 +100,12 @@ impl<'a> Schedule<'a> {
         }
         let is_empty = |day: &&crate::plan::DayPlan| day.chunk_count == 0 && !failed.contains_key(&day.day);
         let empty_days = plan.days.iter().filter(is_empty).map(|day| day.day).collect();
+        let queue = in_turns(plan, &scans, rules.worker_count).into();
         let mut schedule = Self {
             plan,
-            scans,
             rules,
-            queue: (0..plan.chunks.len()).collect(),
+            queue,
+            scans,
             empty_days,
             open: BTreeMap::new(),
             complete: Vec::new(),
@@ -125,27 +126,51 @@ impl<'a> Schedule<'a> {
 
     /// The next chunk to fetch, if its days may be open now; opens them.
     pub fn next_chunk(&mut self) -> Option<usize> {
-        while let Some(chunk) = self.queue.front().copied() {
-            let days = &self.plan.chunks[chunk].days;
-            let wanted: Vec<UsageDay> = days.iter().copied().filter(|day| !self.is_given_up(*day)).collect();
+        let given_up = |chunk: &usize| self.plan.chunks[*chunk].days.iter().all(|day| self.is_given_up(*day));
+        let passed_over = self.queue.iter().take_while(|chunk| given_up(chunk)).count();
+        self.queue.drain(..passed_over);
+        let position = self.next_position()?;
+        let chunk = self.queue.remove(position)?;
+        for day in self.wanted(chunk) {
+            if !self.open.contains_key(&day) {
+                self.open_day(day);
+            }
+            if let Some(open) = self.open.get_mut(&day) {
+                open.chunks_not_begun -= 1;
+            }
+        }
+        Some(chunk)
+    }
+
+    /// Place of the next chunk in the queue: the first one, unless a new day has to wait; then the first one for open days only,
+    /// as long as it overtakes no chunk of the same day, since it may wait for that one's rows.
+    fn next_position(&self) -> Option<usize> {
+        if !self.is_full() {
+            return (!self.queue.is_empty()).then_some(0);
+        }
+        let mut overtaken: BTreeSet<UsageDay> = BTreeSet::new();
+        let has_more_to_begin = self.open.values().any(|open| open.chunks_not_begun > 0);
+        for (position, chunk) in self.queue.iter().enumerate().take_while(|_| has_more_to_begin) {
+            let wanted = self.wanted(*chunk);
             if wanted.is_empty() {
-                self.queue.pop_front();
                 continue;
             }
-            let new_days: Vec<UsageDay> = wanted.iter().copied().filter(|day| !self.open.contains_key(day)).collect();
-            if !new_days.is_empty() && self.must_wait() {
-                return None;
+            if wanted.iter().all(|day| self.open.contains_key(day) && !overtaken.contains(day)) {
+                return Some(position);
             }
-            self.queue.pop_front();
-            new_days.into_iter().for_each(|day| self.open_day(day));
-            for day in wanted {
-                if let Some(open) = self.open.get_mut(&day) {
-                    open.chunks_not_begun -= 1;
-                }
+            overtaken.extend(wanted);
+            // Days take turns with few others: what comes after those is of days that are not open either.
+            if overtaken.len() > 2 * self.rules.worker_count {
+                break;
             }
-            return Some(chunk);
         }
-        None
+        // No open day can end without a new one.
+        (!self.some_day_ends() && !self.queue.is_empty()).then_some(0)
+    }
+
+    /// Days that a chunk still has to go to.
+    fn wanted(&self, chunk: usize) -> Vec<UsageDay> {
+        self.plan.chunks[chunk].days.iter().copied().filter(|day| !self.is_given_up(*day)).collect()
     }
 
     /// The days of a chunk whose bytes are there; `None` while a scan that it waits for is not complete.
@@ -230,16 +255,17 @@ impl<'a> Schedule<'a> {
         End { failed_days: self.failed, stopped_by: self.stopped_by, peak_state_bytes: Bytes(self.peak_state_bytes) }
     }
 
+    /// Whether some day leaves without anything being begun.
+    fn some_day_ends(&self) -> bool {
+        self.closing_count > 0 || !self.complete.is_empty() || self.open.values().any(|open| open.chunks_not_begun == 0)
+    }
+
     /// Too many days, or too much state: a new day has to wait, as long as some open day ends without it.
-    fn must_wait(&self) -> bool {
-        let ends_by_itself = self.closing_count > 0
-            || !self.complete.is_empty()
-            || self.open.values().any(|open| open.chunks_not_begun == 0);
+    fn is_full(&self) -> bool {
         let in_flight = self.open.len() + self.closing_count + self.complete.len();
         // A new day may become as large as the largest one so far.
         let expected_bytes = self.state_bytes() + self.largest_day_bytes;
-        let is_full = in_flight >= self.rules.open_days || expected_bytes > self.rules.state_limit.0;
-        is_full && ends_by_itself
+        in_flight >= self.rules.open_days || expected_bytes > self.rules.state_limit.0
     }
 
     fn is_given_up(&self, day: UsageDay) -> bool {
@@ -343,4 +369,27 @@ impl<'a> Schedule<'a> {
         let abandoned = &self.abandoned;
         self.open.retain(|day, _| !abandoned.contains(day));
     }
+}
+
+/// The order in which chunks begin. The first day comes alone: it tells how large a day is, and the target soon has something to
+/// do. After it as many days as there are workers take turns, so that each worker fills the tables of one day instead of a part
+/// of every day's. Among days that take turns, chunks that wait for others come last, as they do in the plan.
+fn in_turns(plan: &Plan, scans: &[CompiledScan], days_at_once: usize) -> Vec<usize> {
+    let waits = |chunk: usize| scans[plan.chunks[chunk].scan].after.is_some();
+    let place = |chunk: usize| {
+        let days = &plan.chunks[chunk].days;
+        if waits(chunk) { days.last() } else { days.first() }.copied()
+    };
+    let mut of_days: BTreeMap<Option<UsageDay>, Vec<usize>> = BTreeMap::new();
+    (0..plan.chunks.len()).for_each(|chunk| of_days.entry(place(chunk)).or_default().push(chunk));
+    let mut of_days: Vec<Vec<usize>> = of_days.into_values().collect();
+    let others = of_days.split_off(of_days.len().min(1));
+    let mut order: Vec<usize> = of_days.into_iter().flatten().collect();
+    for days in others.chunks(days_at_once.max(1)) {
+        let turns = days.iter().map(Vec::len).max().unwrap_or(0);
+        let taking_turns = || (0..turns).flat_map(|turn| days.iter().filter_map(move |day| day.get(turn).copied()));
+        order.extend(taking_turns().filter(|chunk| !waits(*chunk)));
+        order.extend(taking_turns().filter(|chunk| waits(*chunk)));
+    }
+    order
 }

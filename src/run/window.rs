@@ -180,7 +180,7 @@ pub async fn run_window(
     context.progress.expect(plan.row_count(), plan.days.len() as u64);
     let reference = Arc::new(reference);
     let close = |day: CompleteDay| close_day(context, &plan, &reference, &sink, day);
-    let pipeline = pipeline(context, &reference, sink.parallel_days() + 1);
+    let pipeline = pipeline(context, &reference, sink.parallel_days() + context.pool.worker_count());
     let outcome = pipeline.run(&plan, compile(&scans), close).await;
     stage_seconds.push(("fetch", outcome.fetch_seconds));
     stage_seconds.push(("decode and aggregate", outcome.compute_seconds));

@@ -1,7 +1,8 @@
 //! Closures → results computed on one rayon pool; a panic inside becomes an error. The only user of rayon.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tokio::sync::oneshot;
@@ -12,6 +13,36 @@ use crate::error::{ErrorKind, Failure};
 #[derive(Clone)]
 pub struct CpuPool {
     pool: Arc<rayon::ThreadPool>,
+    lanes: Arc<Lanes>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Computations that wait, and the keys of those under way.
+#[derive(Default)]
+struct Lanes(Mutex<(VecDeque<(i32, Job)>, Vec<i32>)>);
+
+impl Lanes {
+    fn add(&self, key: i32, job: Job) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push_back((key, job));
+    }
+
+    /// Runs one that waits: the first whose key no other worker is busy with, else the first.
+    fn run_one(&self) {
+        let next = {
+            let (waiting, busy) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = waiting.iter().position(|(key, _)| !busy.contains(key));
+            let next = waiting.remove(free.unwrap_or(0));
+            busy.extend(next.iter().map(|(key, _)| *key));
+            next
+        };
+        let Some((key, job)) = next else { return };
+        job();
+        let (_, busy) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(position) = busy.iter().position(|other| *other == key) {
+            busy.swap_remove(position);
+        }
+    }
 }
 
 impl CpuPool {
@@ -27,10 +58,10 @@ impl CpuPool {
                 message: format!("cannot start {worker_count} worker threads"),
                 cause: Some(Box::new(error)),
             })?;
-        Ok(Self { pool: Arc::new(pool) })
+        Ok(Self { pool: Arc::new(pool), lanes: Arc::default() })
     }
 
-    /// Number of workers; each call's worker number is below it.
+    /// Number of workers; each computation's worker number is below it.
     pub fn worker_count(&self) -> usize {
         self.pool.current_num_threads()
     }
@@ -48,26 +79,68 @@ impl CpuPool {
         T: Send + 'static,
         F: FnOnce(usize) -> Result<T, Failure> + Send + 'static,
     {
-        let (sender, receiver) = oneshot::channel();
-        self.pool.spawn_fifo(move || {
-            if sender.is_closed() {
-                return;
-            }
-            let worker = rayon::current_thread_index().unwrap_or(0);
-            // The computation owns what it works on or guards it by a lock that ignores poison; a day that saw a panic is
-            // given up as a whole.
-            let result = catch_unwind(AssertUnwindSafe(|| computation(worker)));
-            // The receiver is gone if the run was stopped meanwhile.
-            let _nobody_waits = sender.send(result);
-        });
-        match receiver.await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => {
-                let message = format!("{}: the computation panicked: {}", what(), panic_text(panic.as_ref()));
-                Err(Failure::new(panic_kind, message))
-            }
-            Err(_) => Err(Failure::new(ErrorKind::Bug, format!("{}: the computation was dropped", what()))),
+        let (job, result) = job(computation);
+        self.pool.spawn_fifo(job);
+        awaited(result, what, panic_kind).await
+    }
+
+    /// The same for computations that add to something in common, which `lane` stands for: a free worker prefers one of a lane
+    /// that no other worker is busy with, so that each lane is mostly served by one worker at a time.
+    pub async fn run_in_lane<T, F>(
+        &self,
+        lane: i32,
+        what: impl FnOnce() -> String,
+        panic_kind: ErrorKind,
+        computation: F,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(usize) -> Result<T, Failure> + Send + 'static,
+    {
+        let (job, result) = job(computation);
+        self.lanes.add(lane, Box::new(job));
+        let lanes = Arc::clone(&self.lanes);
+        // One call for each job that waits; which of them it runs is decided when its turn has come.
+        self.pool.spawn_fifo(move || lanes.run_one());
+        awaited(result, what, panic_kind).await
+    }
+}
+
+type Computed<T> = Result<Result<T, Failure>, Box<dyn std::any::Any + Send>>;
+
+/// A computation as a job that catches its panic, and where its result arrives.
+fn job<T, F>(computation: F) -> (impl FnOnce() + Send + 'static, oneshot::Receiver<Computed<T>>)
+where
+    T: Send + 'static,
+    F: FnOnce(usize) -> Result<T, Failure> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    let job = move || {
+        if sender.is_closed() {
+            return;
         }
+        // The computation owns what it works on or guards it by a lock that ignores poison; a day that saw a panic is
+        // given up as a whole.
+        let worker = rayon::current_thread_index().unwrap_or(0);
+        let result = catch_unwind(AssertUnwindSafe(|| computation(worker)));
+        // The receiver is gone if the run was stopped meanwhile.
+        let _nobody_waits = sender.send(result);
+    };
+    (job, receiver)
+}
+
+async fn awaited<T>(
+    result: oneshot::Receiver<Computed<T>>,
+    what: impl FnOnce() -> String,
+    panic_kind: ErrorKind,
+) -> Result<T, Failure> {
+    match result.await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => {
+            let message = format!("{}: the computation panicked: {}", what(), panic_text(panic.as_ref()));
+            Err(Failure::new(panic_kind, message))
+        }
+        Err(_) => Err(Failure::new(ErrorKind::Bug, format!("{}: the computation was dropped", what()))),
     }
 }
 
@@ -104,6 +177,32 @@ mod tests {
         assert_eq!(failure.message, "object `x`, row group 3: the computation panicked: index out of bounds");
         let after = pool.run(String::new, ErrorKind::Bug, |worker| Ok(worker < 2)).await;
         assert!(after.unwrap());
+    }
+
+    #[test]
+    fn a_free_worker_prefers_a_lane_that_nobody_is_busy_with() {
+        let lanes = Arc::new(Lanes::default());
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let add = |lane: i32, name: &'static str, meanwhile: usize| {
+            let (all, order) = (Arc::clone(&lanes), Arc::clone(&order));
+            lanes.add(
+                lane,
+                Box::new(move || {
+                    order.lock().unwrap().push(name);
+                    // What other workers do while this one is busy.
+                    (0..meanwhile).for_each(|_| all.run_one());
+                }),
+            );
+        };
+        add(1, "a", 2);
+        add(1, "b", 0);
+        add(2, "c", 0);
+        lanes.run_one();
+        assert_eq!(*order.lock().unwrap(), ["a", "c", "b"], "the busy lane only if nothing else waits");
+        add(1, "d", 0);
+        add(2, "e", 0);
+        (0..3).for_each(|_| lanes.run_one());
+        assert_eq!(order.lock().unwrap()[3..], ["d", "e"], "in order of arrival if no lane is busy");
     }
 
     #[tokio::test]

@@ -1,0 +1,61 @@
+//! How long chunks are fetched and computed → how many of them to have in hand.
+
+use crate::units::Bytes;
+
+/// Chunks in hand per worker: enough to hide the latency of requests, few enough to stay in the order of the days.
+const CHUNKS_PER_WORKER: usize = 8;
+/// With so many stored bytes in hand only as many chunks are read ahead as keep the workers busy: more would only fill memory.
+const ENOUGH_BYTES: Bytes = Bytes(16 << 20);
+/// The same before anything is known about the pace.
+const AT_FIRST: usize = 3;
+
+/// Times so far, summed over chunks, and what is in hand.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Pace {
+    /// Seconds that chunks waited for their bytes.
+    pub fetch_seconds: f64,
+    /// Seconds that chunks were decoded and aggregated.
+    pub compute_seconds: f64,
+    fetched: u32,
+    computed: u32,
+    bytes_in_hand: Bytes,
+}
+
+impl Pace {
+    /// A chunk of so many stored bytes is begun.
+    pub fn begun(&mut self, bytes: Bytes) {
+        self.bytes_in_hand = self.bytes_in_hand + bytes;
+    }
+
+    /// A chunk's bytes are there, or cannot be had.
+    pub fn fetched(&mut self, seconds: f64) {
+        self.fetch_seconds += seconds;
+        self.fetched += 1;
+    }
+
+    /// A chunk was computed.
+    pub fn computed(&mut self, seconds: f64) {
+        self.compute_seconds += seconds;
+        self.computed += 1;
+    }
+
+    /// A chunk's bytes are no longer held.
+    pub fn released(&mut self, bytes: Bytes) {
+        self.bytes_in_hand = self.bytes_in_hand - bytes;
+    }
+
+    /// How many chunks per worker may be in hand: one that is computed, and as many on their way as are computed while one is
+    /// fetched.
+    pub fn chunks_per_worker(&self) -> usize {
+        if self.bytes_in_hand < ENOUGH_BYTES {
+            return CHUNKS_PER_WORKER;
+        }
+        if self.fetched == 0 || self.computed == 0 || self.compute_seconds <= 0.0 {
+            return AT_FIRST;
+        }
+        let fetch = self.fetch_seconds / f64::from(self.fetched);
+        let compute = self.compute_seconds / f64::from(self.computed);
+        let keeps_up = |on_their_way: &usize| fetch <= compute * (*on_their_way as f64);
+        (1..CHUNKS_PER_WORKER).find(keeps_up).map_or(CHUNKS_PER_WORKER, |on_their_way| on_their_way + 1)
+    }
+}
