@@ -5,8 +5,10 @@
 // Clippy knows test functions but not the helpers beside them; a helper that panics fails its test, as it should.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, clippy::print_stdout)]
 
-#[path = "support/grind_object.rs"]
-mod grind_object;
+#[path = "corrupt/corpus.rs"]
+mod corpus;
+#[path = "support/fuzzing.rs"]
+mod fuzzing;
 #[path = "corrupt/labels.rs"]
 mod labels;
 #[path = "corrupt/objects.rs"]

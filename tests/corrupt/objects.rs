@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 
-use crate::grind_object::{Ground, Object, Stage, note_panics};
+use crate::fuzzing::grind_object::{Ground, Object, Stage, note_panics};
 use crate::usage::{Column, Random, Usage, label_columns, parquet_with, pod_columns, volume_columns};
 use crate::{allocated_bytes, setting};
 
@@ -24,7 +24,7 @@ const LONGEST_CASE: Duration = Duration::from_secs(20);
 const MOST_ALLOCATED_BYTES: u64 = 48 << 20;
 
 /// Columns of the four reports.
-fn reports(seed: u64) -> [(ReportType, Vec<Column>); 4] {
+pub fn reports(seed: u64) -> [(ReportType, Vec<Column>); 4] {
     let usage = Usage::random(&mut Random(seed), 120, 2, true);
     [
         (ReportType::PodUsage, pod_columns(&usage.pods)),
@@ -35,7 +35,7 @@ fn reports(seed: u64) -> [(ReportType, Vec<Column>); 4] {
 }
 
 /// Ways of writing that send the decoder down different paths.
-fn ways() -> Vec<(&'static str, WriterPropertiesBuilder)> {
+pub fn ways() -> Vec<(&'static str, WriterPropertiesBuilder)> {
     let small = || {
         WriterProperties::builder()
             .set_max_row_group_row_count(Some(50))

@@ -118,6 +118,12 @@ impl Object {
         object
     }
 
+    /// Any bytes, as an object of some report and month.
+    pub fn of_bytes(report: ReportType, bytes: &[u8]) -> Self {
+        let window = Window { start: UsageDay(20_362), end: UsageDay(20_364) };
+        Self { report, key: "object".to_owned(), bytes: Bytes::copy_from_slice(bytes), window }
+    }
+
     /// The same with other bytes.
     pub fn with(&self, bytes: Vec<u8>) -> Self {
         Self { bytes: bytes.into(), ..self.clone() }
