@@ -17,6 +17,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 
 use crate::error::ErrorKind;
+use crate::footers::{PageProblem, check_pages};
 use crate::impl_failure;
 use crate::plan::projection::Projection;
 use crate::schema::source::Column;
@@ -53,6 +54,16 @@ pub enum DecodeError {
         /// What the Parquet library says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A page claims what cannot be, or differs from its checksum.
+    #[error("object `{object}`, row group {row_group}: {problem}")]
+    Page {
+        /// Key of the object.
+        object: String,
+        /// Position of the row group.
+        row_group: usize,
+        /// Which page, and why.
+        problem: PageProblem,
     },
     /// Fewer or more rows than the footer promises.
     #[error("object `{object}`, row group {row_group}: {found} rows, the footer says {expected}")]
@@ -96,7 +107,7 @@ impl DecodeError {
     /// The kind that decides exit code and fix.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Parquet { .. } | Self::RowCount { .. } => ErrorKind::ObjectUnreadable,
+            Self::Parquet { .. } | Self::Page { .. } | Self::RowCount { .. } => ErrorKind::ObjectUnreadable,
             Self::ColumnType { .. } | Self::NotUtf8 { .. } => ErrorKind::ColumnUnusable,
         }
     }
@@ -133,8 +144,15 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// Opens a row group for decoding.
-    pub fn open<R: ChunkReader + 'static>(bytes: R, row_group: RowGroup<'a>) -> Result<Self, DecodeError> {
+    /// Opens a row group for decoding. Nothing is decoded before all pages have been looked at.
+    pub fn open<R: ChunkReader + Clone + 'static>(bytes: R, row_group: RowGroup<'a>) -> Result<Self, DecodeError> {
+        check_pages(&bytes, &row_group.metadata, row_group.row_group, &row_group.projection.leaves).map_err(
+            |problem| DecodeError::Page {
+                object: row_group.object.to_owned(),
+                row_group: row_group.row_group,
+                problem,
+            },
+        )?;
         let refuse = |source: parquet::errors::ParquetError| parquet_error(&row_group, source);
         let options = ArrowReaderOptions::new().with_schema(Arc::clone(&row_group.projection.schema));
         let metadata = ArrowReaderMetadata::try_new(Arc::clone(&row_group.metadata), options).map_err(refuse)?;

@@ -4,8 +4,8 @@
 //! they claim to be. A few corrupt bytes could so end the process, which no caller can catch. This walk over the Thrift
 //! structure (compact protocol) refuses such claims; it allocates next to nothing and understands no more than it must.
 
-/// Lists, structs and maps inside each other; the format itself needs about six.
-const MAX_DEPTH: u32 = 32;
+use super::thrift::{Checked, MAX_DEPTH, Walk, wire};
+
 /// Groups inside each other in the schema.
 const MAX_SCHEMA_DEPTH: usize = 64;
 /// Nodes of the schema; reports have about thirty.
@@ -17,27 +17,6 @@ const MAX_ROW_GROUPS: usize = i16::MAX as usize;
 const SCHEMA_FIELD: i64 = 2;
 const ROW_GROUPS_FIELD: i64 = 4;
 const CHILD_COUNT_FIELD: i64 = 5;
-
-/// Wire types of the compact protocol.
-mod wire {
-    pub(super) const TRUE: u8 = 1;
-    pub(super) const FALSE: u8 = 2;
-    pub(super) const BYTE: u8 = 3;
-    pub(super) const I16: u8 = 4;
-    pub(super) const I32: u8 = 5;
-    pub(super) const I64: u8 = 6;
-    pub(super) const DOUBLE: u8 = 7;
-    pub(super) const BINARY: u8 = 8;
-    pub(super) const LIST: u8 = 9;
-    pub(super) const SET: u8 = 10;
-    pub(super) const MAP: u8 = 11;
-    pub(super) const STRUCT: u8 = 12;
-    pub(super) const UUID: u8 = 13;
-}
-
-type Checked<T> = Result<T, &'static str>;
-
-const ENDS_EARLY: &str = "it ends early";
 
 /// Walks the footer; `Err` says which rule it breaks.
 pub(super) fn check(footer: &[u8]) -> Checked<()> {
@@ -53,14 +32,12 @@ pub(super) fn check(footer: &[u8]) -> Checked<()> {
                 }
                 walk.skip_elements(element, count, MAX_DEPTH)?;
             }
+            // The library goes by the number alone and would read a list.
+            (SCHEMA_FIELD | ROW_GROUPS_FIELD, _) => return Err("its schema or row groups are no list"),
             _ => walk.skip(kind, MAX_DEPTH)?,
         }
     }
     Ok(())
-}
-
-struct Walk<'a> {
-    rest: &'a [u8],
 }
 
 impl Walk<'_> {
@@ -101,7 +78,10 @@ impl Walk<'_> {
         let mut child_count = 0;
         let mut field = 0;
         while let Some(kind) = self.field(&mut field)? {
-            if field == CHILD_COUNT_FIELD && kind == wire::I32 {
+            if field == CHILD_COUNT_FIELD {
+                if kind != wire::I32 {
+                    return Err("the number of children of a schema node is no number");
+                }
                 let claimed = usize::try_from(self.zigzag()?);
                 child_count = claimed.map_err(|_| "a schema node has a negative number of children")?;
             } else {
@@ -110,124 +90,11 @@ impl Walk<'_> {
         }
         Ok(child_count)
     }
-
-    fn skip(&mut self, kind: u8, depth: u32) -> Checked<()> {
-        let Some(depth) = depth.checked_sub(1) else { return Err("it is nested too deeply") };
-        match kind {
-            wire::TRUE | wire::FALSE => Ok(()),
-            wire::BYTE => self.take(1).map(drop),
-            wire::I16 | wire::I32 | wire::I64 => self.varint().map(drop),
-            wire::DOUBLE => self.take(8).map(drop),
-            wire::UUID => self.take(16).map(drop),
-            wire::BINARY => {
-                let length = self.count()?;
-                self.take(length).map(drop)
-            }
-            wire::LIST | wire::SET => {
-                let (element, count) = self.list()?;
-                self.skip_elements(element, count, depth)
-            }
-            wire::MAP => self.skip_map(depth),
-            wire::STRUCT => {
-                let mut field = 0;
-                while let Some(kind) = self.field(&mut field)? {
-                    self.skip(kind, depth)?;
-                }
-                Ok(())
-            }
-            _ => Err("it holds an unknown type"),
-        }
-    }
-
-    fn skip_elements(&mut self, element: u8, count: usize, depth: u32) -> Checked<()> {
-        for _ in 0..count {
-            // Unlike a field, an element that is true or false takes a byte.
-            match element {
-                wire::TRUE | wire::FALSE => self.take(1).map(drop)?,
-                _ => self.skip(element, depth)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn skip_map(&mut self, depth: u32) -> Checked<()> {
-        let count = self.count()?;
-        if count == 0 {
-            return Ok(());
-        }
-        let kinds = self.byte()?;
-        for _ in 0..count {
-            self.skip_elements(kinds >> 4, 1, depth)?;
-            self.skip_elements(kinds & 0x0F, 1, depth)?;
-        }
-        Ok(())
-    }
-
-    /// The header of a field: its type, `None` at the end of the struct; `field` becomes its number.
-    fn field(&mut self, field: &mut i64) -> Checked<Option<u8>> {
-        let header = self.byte()?;
-        let kind = header & 0x0F;
-        if kind == 0 {
-            return Ok(None);
-        }
-        match i64::from(header >> 4) {
-            0 => *field = self.zigzag()?,
-            step => *field = field.saturating_add(step),
-        }
-        Ok(Some(kind))
-    }
-
-    /// The header of a list. Every element takes at least a byte, so more than there are bytes cannot be.
-    fn list(&mut self) -> Checked<(u8, usize)> {
-        let header = self.byte()?;
-        let count = match header >> 4 {
-            15 => self.count()?,
-            short => usize::from(short),
-        };
-        if count > self.rest.len() {
-            return Err("a list claims more elements than there are bytes");
-        }
-        Ok((header & 0x0F, count))
-    }
-
-    fn count(&mut self) -> Checked<usize> {
-        let count = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
-        if count > self.rest.len() { Err("a length goes beyond its end") } else { Ok(count) }
-    }
-
-    fn zigzag(&mut self) -> Checked<i64> {
-        let value = self.varint()?;
-        let magnitude = i64::try_from(value >> 1).expect("63 bits fit");
-        Ok(if value & 1 == 0 { magnitude } else { -magnitude - 1 })
-    }
-
-    fn varint(&mut self) -> Checked<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err("a number is too long")
-    }
-
-    fn byte(&mut self) -> Checked<u8> {
-        let (first, rest) = self.rest.split_first().ok_or(ENDS_EARLY)?;
-        self.rest = rest;
-        Ok(*first)
-    }
-
-    fn take(&mut self, length: usize) -> Checked<&[u8]> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(ENDS_EARLY)?;
-        self.rest = rest;
-        Ok(taken)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::thrift::ENDS_EARLY;
     use super::*;
 
     /// A struct with one list field: header, list header, content, end.
@@ -259,6 +126,17 @@ mod tests {
         list.extend(node.repeat(199));
         list.push(0x00);
         assert_eq!(check(&footer(2, &list)), Err("its schema is nested too deeply"));
+    }
+
+    #[test]
+    fn fields_are_what_the_library_takes_them_for() {
+        assert_eq!(check(&[2 << 4 | wire::SET, 0, 0]), Err("its schema or row groups are no list"));
+        assert_eq!(
+            check(&footer(2, &[0x1C, 0x56, 0x02, 0x00])),
+            Err("the number of children of a schema node is no number")
+        );
+        // 65,538 in 16 bits is 2, the schema.
+        assert_eq!(check(&[wire::LIST, 0x84, 0x80, 0x08, 0]), Err("a field has an impossible number"));
     }
 
     #[test]

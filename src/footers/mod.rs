@@ -4,6 +4,8 @@
 
 mod days;
 mod guard;
+mod pages;
+mod thrift;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::store::{Store, StoreError};
 use crate::units::Bytes;
 
 pub use days::DaySpan;
+pub use pages::{PageProblem, check_pages};
 
 /// Length and magic at the end of every Parquet file.
 const TAIL_BYTES: usize = 8;
@@ -186,15 +189,29 @@ pub fn column_range(chunk: &ColumnChunkMetaData, size: Bytes) -> Option<Range<u6
     (end <= size.0).then_some(start..end)
 }
 
+/// The footer of an object that is in memory as a whole; `object.size` is its length.
+pub fn footer_of(object: &Arc<ObjectInfo>, whole: &Buffer) -> Result<Footer, FooterError> {
+    check_size(object)?;
+    let footer_bytes = usize::try_from(footer_length(object, whole)?).expect("lies inside the object");
+    let footer_end = whole.len() - TAIL_BYTES;
+    let (metadata, row_groups) = describe(object, &whole[footer_end - footer_bytes..footer_end])?;
+    Ok(Footer { object: Arc::clone(object), metadata: Arc::new(metadata), row_groups, whole: Some(whole.clone()) })
+}
+
+fn check_size(object: &ObjectInfo) -> Result<(), FooterError> {
+    match object.size.0 {
+        0 => Err(FooterError::Empty { key: object.key.clone() }),
+        size if size < SMALLEST_FILE_BYTES => {
+            Err(FooterError::NotParquet { key: object.key.clone(), size: object.size })
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn read_footer(store: &Store, object: &Arc<ObjectInfo>, allowance: &AtomicU64) -> Result<Footer, FooterError> {
     let key = || object.key.clone();
     let size = object.size.0;
-    if size == 0 {
-        return Err(FooterError::Empty { key: key() });
-    }
-    if size < SMALLEST_FILE_BYTES {
-        return Err(FooterError::NotParquet { key: key(), size: object.size });
-    }
+    check_size(object)?;
     let first_start = size.saturating_sub(FIRST_READ_BYTES);
     let end = store.read_range(object.reference(), first_start..size).await?;
     let footer_bytes = footer_length(object, &end)?;

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use crate::config::{Postgres, SslMode};
 use crate::error::ErrorKind;
-use crate::postgres::error::{PostgresError, chain_of, kind_of_sqlstate};
+use crate::postgres::error::{Finding, PostgresError, chain_of, kind_of_sqlstate};
+use crate::postgres::sql::quote;
 use crate::postgres::tls;
 
 /// Time a statement gets beyond the server's own timeouts before we stop listening: the server should speak first.
@@ -126,6 +127,11 @@ impl Connector {
             let reason = format!("{} (SQLSTATE {code})", refusal.message());
             return match kind_of_sqlstate(code) {
                 ErrorKind::DatabaseUnavailable => PostgresError::Unreachable { place, reason },
+                // At a login there is but one privilege that can be missing.
+                ErrorKind::PrivilegeMissing => PostgresError::NotReady(vec![Finding::privilege(
+                    format!("role `{}` lacks CONNECT on database {}", self.user, self.database),
+                    format!("GRANT CONNECT ON DATABASE {} TO {}", quote(&self.database), quote(&self.user)),
+                )]),
                 _ => login_refused(reason),
             };
         }

@@ -5,6 +5,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::config::{Config, NodeRoles, Postgres, ReferenceFrom, Replace};
+use crate::error::ErrorKind;
 use crate::ledger;
 use crate::postgres::connection::{Connection, Connector};
 use crate::postgres::error::{Finding, PostgresError};
@@ -51,6 +52,25 @@ pub async fn preflight(
     found
 }
 
+/// Privileges that a run into PostgreSQL lacks: looked for before anything is read, since PostgreSQL itself names them one
+/// by one, and the last only after a day was computed.
+pub async fn missing_privileges(
+    config: &Config,
+    postgres: &Postgres,
+    run_id: Uuid,
+) -> Result<Vec<Finding>, PostgresError> {
+    let connection = Connector::new(postgres, run_id)?.connect().await?;
+    let look = Look { config, postgres, connection: &connection, windows: &[], report_period_id: None };
+    let target = TableName::new(&postgres.schema, &postgres.table);
+    let mut findings = look.at_privileges(&target, TARGET_PRIVILEGES).await?;
+    findings.extend(look.at_ledger().await?);
+    findings.extend(look.at_small_tables().await?);
+    // What is missing altogether is told, with more words, where it is opened.
+    findings.retain(|finding| finding.kind == ErrorKind::PrivilegeMissing);
+    findings.dedup();
+    Ok(findings)
+}
+
 impl Preflight {
     fn add_error(&mut self, error: PostgresError) {
         match error {
@@ -85,7 +105,7 @@ impl Look<'_> {
         let writes_here = matches!(self.config.target, crate::config::Target::Postgres);
         if writes_here {
             let target = TableName::new(&self.postgres.schema, &self.postgres.table);
-            found.add(self.at_privileges(&target, &["SELECT", "INSERT", "DELETE"]).await);
+            found.add(self.at_privileges(&target, TARGET_PRIVILEGES).await);
             match TargetShape::read(self.connection, &target).await {
                 Ok(shape) => {
                     found.problems.extend(shape.problems());
@@ -244,6 +264,9 @@ impl Look<'_> {
         Ok(findings)
     }
 }
+
+/// What replacing a day needs.
+const TARGET_PRIVILEGES: &[&str] = &["SELECT", "INSERT", "DELETE"];
 
 const OLDEST_VERSION: i32 = 120_000;
 

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use futures::FutureExt;
 
 use super::Context;
+use super::preflight::missing_privileges;
 use crate::config::Target;
 use crate::enrich::batches::schema;
 use crate::error::{ErrorKind, Failure};
 use crate::postgres::copy::EncodeError;
+use crate::postgres::error::PostgresError;
+use crate::postgres::retry::retrying;
 use crate::rollups::facts::ReferenceData;
 use crate::runtime::cpu_pool::CpuPool;
 use crate::sink::Sink;
@@ -36,6 +39,11 @@ impl Sinks {
                 let postgres = config.postgres.as_ref().ok_or_else(|| {
                     Failure::new(ErrorKind::Config, "target.kind is postgres, but target.postgres is missing")
                 })?;
+                let look = || missing_privileges(config, postgres, context.run_id);
+                let missing = retrying("looking at the privileges", look).await?;
+                if !missing.is_empty() {
+                    return Err(PostgresError::NotReady(missing).into());
+                }
                 let options = PostgresSinkOptions {
                     source_uuid: config.source.uuid,
                     cluster_id: config.source.cluster_id.clone(),

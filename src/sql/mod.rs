@@ -68,6 +68,16 @@ pub struct RecomputeSettings {
     pub threads: usize,
 }
 
+/// How this engine reads one label text: the enabled keys as canonical JSON (null only under `trino`, for null), or why not.
+pub fn kept_labels(
+    semantics: Semantics,
+    enabled_keys: &[String],
+    text: Option<&str>,
+) -> Result<Option<String>, RecomputeError> {
+    let kept = LabelRules::new(semantics, enabled_keys, false).kept(text);
+    kept.map_err(|problem| RecomputeError::label("label", problem))
+}
+
 /// The second engine for one window.
 pub struct Recompute<'a> {
     store: &'a Store,

@@ -25,6 +25,7 @@ use parquet::basic::ConvertedType;
 use super::coerce::{coerce, sql_type};
 use super::error::RecomputeError;
 use super::segments::Segments;
+use crate::footers::check_pages;
 use crate::plan::ChunkPlan;
 use crate::schema::source::Column;
 use crate::store::Store;
@@ -196,6 +197,9 @@ impl Batches {
         let roots = roots(&chunk, &columns)?;
         let metadata = Arc::clone(&chunk.footer.metadata);
         let parquet_schema = metadata.file_metadata().schema_descr();
+        let is_wanted = |leaf: &usize| roots.contains(&Some(parquet_schema.get_column_root_idx(*leaf)));
+        let leaves: Vec<usize> = (0..parquet_schema.num_columns()).filter(is_wanted).collect();
+        check_pages(&bytes, &metadata, chunk.row_group, &leaves).map_err(|problem| undecodable(&chunk, &problem))?;
         let unchecked = roots.iter().map(|root| {
             let leaves = (0..parquet_schema.num_columns())
                 .filter(|leaf| Some(parquet_schema.get_column_root_idx(*leaf)) == *root);

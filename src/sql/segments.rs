@@ -5,6 +5,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
 
 /// Pieces of one object by their position in it.
+#[derive(Clone)]
 pub(super) struct Segments {
     object_bytes: u64,
     pieces: Vec<(u64, Bytes)>,
