@@ -18,6 +18,7 @@ use crate::fetch::{ChunkBytes, fetch_row_group, fetched_bytes};
 use crate::plan::{ChunkPlan, Plan};
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::memory_budget::{MemoryBudget, Permit};
+use crate::runtime::stopping::Stopping;
 use crate::store::Store;
 use crate::telemetry::progress::Progress;
 use crate::time::UsageDay;
@@ -44,6 +45,8 @@ pub struct Pipeline<'a> {
     pub batch_rows: usize,
     /// What the person sees.
     pub progress: &'a Progress,
+    /// Once it is told, nothing new begins; days that are being closed may end.
+    pub stopping: &'a Stopping,
 }
 
 /// How the days of a plan ended.
@@ -81,6 +84,7 @@ impl Pipeline<'_> {
         // One chunk at a time asks for memory, so that bytes are given in the order of the plan and never to a later
         // chunk that an earlier one would have to wait for.
         let mut permit: Option<(usize, BoxFuture<'_, Permit>)> = None;
+        let mut is_stopped = false;
         loop {
             for day in schedule.take_complete_days() {
                 let number = day.state.day;
@@ -100,6 +104,14 @@ impl Pipeline<'_> {
                 break;
             }
             tokio::select! {
+                failure = self.stopping.asked(), if !is_stopped => {
+                    is_stopped = true;
+                    schedule.stop(failure);
+                    permit = None;
+                    waiting.clear();
+                    fetching.clear();
+                    computing.clear();
+                }
                 (chunk, permit) = granted(&mut permit), if permit.is_some() => {
                     bytes_in_hand = bytes_in_hand + plan.chunks[chunk].stored_bytes;
                     fetching.push(self.fetch(&plan.chunks[chunk], chunk, permit));

@@ -77,6 +77,8 @@ pub async fn database_on(server: &Server) -> Postgres {
         connect_timeout_seconds: 10,
         statement_timeout_seconds: 60,
         lock_timeout_seconds: 10,
+        retries: 6,
+        retry_seconds: 120,
         reference_locks: false,
     };
     let client = client(&config).await;
