@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::error::{ErrorKind, Failure};
-use crate::runtime::stopping::{Stopping, stop_signal};
+use crate::runtime::stopping::{Stopping, not_half_written, stop_signal};
 
 /// Time for what has to be given up to be given up in good order.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(super) fn within_grace<T>(grace: Duration, work: impl AsyncFnOnce(Stopping) 
         };
         tokio::select! {
             value = work(stopping.clone()) => Ok(value),
-            failure = overdue => Err(not_half_written(failure)),
+            failure = overdue => Err(failure),
         }
     });
     runtime.shutdown_timeout(LEAVING);
@@ -56,8 +56,4 @@ pub(super) fn no_runtime(error: std::io::Error) -> Failure {
 /// Listens to signals on a runtime, for work that blocks and looks from time to time.
 pub(super) fn stopping(runtime: &Runtime) -> Result<Stopping, Failure> {
     runtime.block_on(async { Stopping::on_signals(LEAVING) }).map_err(no_runtime)
-}
-
-fn not_half_written(failure: Failure) -> Failure {
-    Failure { message: failure.message + "; nothing is half-written", ..failure }
 }

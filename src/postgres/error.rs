@@ -351,7 +351,8 @@ mod tests {
         let lost = PostgresError::of_commit(PostgresError::Broken { action: action(), reason: "closed".to_owned() });
         assert!(matches!(lost, PostgresError::CommitUnknown { .. }), "{lost:?}");
         assert!(lost.is_worth_retrying() && lost.kind() == ErrorKind::DatabaseUnavailable);
-        let refusal = |code: &str| PostgresError::Refused { action: action(), code: code.to_owned(), message: String::new() };
+        let refusal =
+            |code: &str| PostgresError::Refused { action: action(), code: code.to_owned(), message: String::new() };
         assert!(matches!(PostgresError::of_commit(refusal("40001")), PostgresError::Refused { .. }));
         assert!(matches!(PostgresError::of_commit(refusal("57P01")), PostgresError::CommitUnknown { .. }));
     }

@@ -63,12 +63,12 @@ impl Stopping {
 
     /// Ends when the run is told to stop.
     pub async fn asked(&self) -> Failure {
-        stopped_by(self.reached(|phase| phase != Phase::Running).await)
+        not_half_written(stopped_by(self.reached(|phase| phase != Phase::Running).await))
     }
 
     /// Ends when even what is being written has no time left.
     pub async fn out_of_time(&self) -> Failure {
-        stopped_by(self.reached(|phase| matches!(phase, Phase::OutOfTime(_))).await)
+        not_half_written(stopped_by(self.reached(|phase| matches!(phase, Phase::OutOfTime(_))).await))
     }
 
     /// Work that may be dropped anywhere, unless the run is told to stop.
@@ -140,6 +140,11 @@ fn stopped_by(name: &str) -> Failure {
     Failure::new(ErrorKind::Interrupted, format!("stopped by {name}"))
 }
 
+/// What a command that rolls back says when it is stopped.
+pub fn not_half_written(failure: Failure) -> Failure {
+    Failure { message: failure.message + "; nothing is half-written", ..failure }
+}
+
 /// Whoever asks twice wants no waiting. What was not committed is rolled back by the server.
 fn leave_at_once() {
     std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()));
@@ -158,7 +163,10 @@ mod tests {
         let waiting = tokio::spawn(async move { waiting.unless_asked(std::future::pending::<Result<(), _>>()).await });
         stopper.ask("SIGTERM");
         let failure = waiting.await.unwrap().unwrap_err();
-        assert_eq!((failure.kind, failure.message.as_str()), (ErrorKind::Interrupted, "stopped by SIGTERM"));
+        assert_eq!(
+            (failure.kind, failure.message.as_str()),
+            (ErrorKind::Interrupted, "stopped by SIGTERM; nothing is half-written")
+        );
         let out_of_time = stopping.clone();
         let out_of_time = tokio::spawn(async move { out_of_time.out_of_time().await });
         tokio::task::yield_now().await;

@@ -116,16 +116,17 @@ impl PostgresSink {
     /// partition. Returns the names of partitions that were created.
     pub async fn prepare(&self, months: &[BillingMonth]) -> Result<Vec<String>, PostgresError> {
         let shape = self.shared.shape().await?;
-        self.shared.retrying("preparing the target", || async {
-            let lease = self.shared.pool.lease().await?;
-            if !ledger::is_present(&lease.connection).await? {
-                return Err(PostgresError::NotReady(vec![ledger::missing()]));
-            }
-            let created = partitions::ensure_months(&lease.connection, &shape, months).await?;
-            lease.give_back();
-            Ok(created)
-        })
-        .await
+        self.shared
+            .retrying("preparing the target", || async {
+                let lease = self.shared.pool.lease().await?;
+                if !ledger::is_present(&lease.connection).await? {
+                    return Err(PostgresError::NotReady(vec![ledger::missing()]));
+                }
+                let created = partitions::ensure_months(&lease.connection, &shape, months).await?;
+                lease.give_back();
+                Ok(created)
+            })
+            .await
     }
 
     async fn replace_day(&self, rows: DayRows) -> Result<Written, PostgresError> {

@@ -210,7 +210,8 @@ impl StoreError {
 
     pub(super) fn out_of_time(operation: Operation, place: String, total: Duration) -> Self {
         let seconds = total.as_secs();
-        let source = Cause(format!("no whole answer within {seconds} s, all attempts together (storage.retry_seconds)"));
+        let source =
+            Cause(format!("no whole answer within {seconds} s, all attempts together (storage.retry_seconds)"));
         StoreError::unavailable(operation, place, source)
     }
 

@@ -392,7 +392,8 @@ impl Store {
         let mut metas = Vec::new();
         let mut page_token: Option<String> = None;
         for _ in 0..MAX_LIST_PAGES {
-            let page = self.attempts(operation, prefix, || self.list_page(client, prefix, full, page_token.clone())).await?;
+            let page =
+                self.attempts(operation, prefix, || self.list_page(client, prefix, full, page_token.clone())).await?;
             metas.extend(page.result.objects);
             match page.page_token {
                 None => return Ok(metas),

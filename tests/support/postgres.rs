@@ -32,9 +32,25 @@ impl Server {
         PathBuf::from(self.setting("ca_file"))
     }
 
+    /// Certificate for `localhost` and key of the throwaway server, for other servers of a test.
+    pub fn certificate_files(&self) -> (PathBuf, PathBuf) {
+        let folder = Path::new(self.socket_folder());
+        (folder.join("server.pem"), folder.join("server.key"))
+    }
+
     /// Where the throwaway server has its Unix socket.
     pub fn socket_folder(&self) -> &str {
         self.setting("socket_folder")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(script) = &mut self.script {
+            drop(script.stdin.take());
+            // It stops the server and leaves; how is of no concern to the test.
+            let _ = script.wait();
+        }
     }
 }
 
@@ -52,6 +68,11 @@ pub fn throwaway_server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let shared = server();
     if shared.script.is_some() { shared } else { SERVER.get_or_init(start) }
+}
+
+/// A throwaway server of the caller's own, for what would disturb other tests. It ends when the value is dropped.
+pub fn server_of_its_own() -> Server {
+    start()
 }
 
 /// A fresh, empty database; the schema `tenant` does not exist yet.

@@ -1,6 +1,7 @@
 //! The PostgreSQL target by itself against a real server: what is stored, what is replaced, what is refused.
 
 mod faults;
+mod faults_under_way;
 mod preparation;
 mod reference;
 mod replace;
