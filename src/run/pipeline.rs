@@ -86,6 +86,14 @@ impl Pipeline<'_> {
         let mut permit: Option<(usize, BoxFuture<'_, Permit>)> = None;
         let mut is_stopped = false;
         loop {
+            if !is_stopped && let Some(failure) = self.stopping.told() {
+                is_stopped = true;
+                schedule.stop(failure);
+                permit = None;
+                waiting.clear();
+                fetching.clear();
+                computing.clear();
+            }
             for day in schedule.take_complete_days() {
                 let number = day.state.day;
                 closing.push(close(day).map(move |result| (number, result)));
@@ -104,14 +112,8 @@ impl Pipeline<'_> {
                 break;
             }
             tokio::select! {
-                failure = self.stopping.asked(), if !is_stopped => {
-                    is_stopped = true;
-                    schedule.stop(failure);
-                    permit = None;
-                    waiting.clear();
-                    fetching.clear();
-                    computing.clear();
-                }
+                // What that means is said at the beginning of the next round.
+                _ = self.stopping.asked(), if !is_stopped => {}
                 (chunk, permit) = granted(&mut permit), if permit.is_some() => {
                     bytes_in_hand = bytes_in_hand + plan.chunks[chunk].stored_bytes;
                     fetching.push(self.fetch(&plan.chunks[chunk], chunk, permit));
@@ -134,6 +136,8 @@ impl Pipeline<'_> {
                 }
                 Some((day, result)) = closing.next() => {
                     self.progress.day_done();
+                    // A day that was given up for this reason must not be what the run is said to end for.
+                    self.stopping.told().into_iter().for_each(|failure| schedule.stop(failure));
                     days.extend(schedule.day_closed(day, result).map(|value| (day, value)));
                 }
             }

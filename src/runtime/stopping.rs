@@ -57,7 +57,7 @@ impl Stopping {
     pub fn told(&self) -> Option<Failure> {
         match *self.phase.as_ref()?.borrow() {
             Phase::Running => None,
-            Phase::Asked(name) | Phase::OutOfTime(name) => Some(stopped_by(name)),
+            Phase::Asked(name) | Phase::OutOfTime(name) => Some(not_half_written(stopped_by(name))),
         }
     }
 

@@ -70,9 +70,10 @@ pub fn throwaway_server() -> &'static Server {
     if shared.script.is_some() { shared } else { SERVER.get_or_init(start) }
 }
 
-/// A throwaway server of the caller's own, for what would disturb other tests. It ends when the value is dropped.
+/// A throwaway server of the caller's own that keeps what was committed when one of its processes is killed. It ends when the
+/// value is dropped.
 pub fn server_of_its_own() -> Server {
-    start()
+    start_with(&["synchronous_commit=on"])
 }
 
 /// A fresh, empty database; the schema `tenant` does not exist yet.
@@ -125,9 +126,14 @@ pub async fn client(config: &Postgres) -> Client {
 }
 
 fn start() -> Server {
+    start_with(&[])
+}
+
+fn start_with(settings: &[&str]) -> Server {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/throwaway_postgres.sh");
     let mut child = Command::new(&script)
         .arg("serve")
+        .args(settings)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

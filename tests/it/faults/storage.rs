@@ -123,7 +123,8 @@ async fn fewer_requests_are_really_under_way_after_a_complaint() {
     let object = ObjectRef { key: "data/x", size: Bytes(100), etag: None };
     server.fail_next(3);
     store.read_range(object, 0..100).await.unwrap();
-    assert_eq!(store.allowed_requests(), 1);
+    // Down to one, and the good answer to that one made it two.
+    assert_eq!(store.allowed_requests(), 2);
     server.set_latency(Duration::from_millis(20));
     let ranges: Vec<_> = (0..12).map(|start| start..start + 1).collect();
     let before = server.counters();
