@@ -1,7 +1,9 @@
 //! Command line → one of the commands → exit code.
 
-use std::future::Future;
+mod stopped;
+
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,6 +27,7 @@ use crate::telemetry::progress::Progress;
 use crate::telemetry::report_file::write_json;
 use crate::time::{UsageDay, Window};
 use crate::verify::{Against, Tolerance};
+use stopped::{new_runtime, no_runtime, stopping, until_stopped, within_grace};
 
 /// Grinds raw OpenShift usage (Parquet in S3, MinIO or a folder) into exact daily rows in PostgreSQL.
 ///
@@ -268,13 +271,16 @@ fn load(arguments: &ConfigArguments) -> Result<Resolved, Failure> {
 
 fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
     let config = load(&arguments.config)?.config;
-    let options = RunOptions {
-        allow_empty: arguments.allow_empty,
-        delete_empty_days: arguments.delete_empty_days,
-        ..RunOptions::default()
-    };
     let progress = Progress::new();
-    let report = until_stopped(async { Ok(run::run(&config, &options, &progress).await) })?;
+    let report = within_grace(Duration::from_secs(config.stopping_grace_seconds), async |stopping| {
+        let options = RunOptions {
+            allow_empty: arguments.allow_empty,
+            delete_empty_days: arguments.delete_empty_days,
+            stopping,
+            ..RunOptions::default()
+        };
+        run::run(&config, &options, &progress).await
+    })?;
     print(&report.text());
     if let Some(path) = &arguments.report {
         write_json(path, &report)?;
@@ -372,6 +378,7 @@ fn generate_command(arguments: &GenerateArguments) -> Result<u8, Failure> {
             GenerateOptions::new(arguments.rows, arguments.days.unwrap_or(30), folder)
         }
     };
+    options.stopping = stopping(&runtime)?;
     options.start = arguments.start_date.map_or(options.start, UsageDay::from_date);
     options.seed = arguments.seed;
     options.labels = match arguments.labels {
@@ -463,25 +470,6 @@ fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failu
     options.rows_per_file = arguments.rows_per_file;
     options.replace = arguments.replace;
     Ok(options)
-}
-
-/// Runs on a fresh runtime until the work ends or the process is told to stop. What is dropped then rolls back.
-fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    new_runtime()?.block_on(async {
-        let stop = stop_signal().map_err(no_runtime)?;
-        tokio::select! {
-            result = work => result,
-            failure = stop => Err(Failure { message: failure.message + "; nothing is half-written", ..failure }),
-        }
-    })
-}
-
-fn new_runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_runtime)
-}
-
-fn no_runtime(error: std::io::Error) -> Failure {
-    Failure { kind: ErrorKind::Bug, message: "the async runtime cannot start".to_owned(), cause: Some(Box::new(error)) }
 }
 
 /// Standard output is the result; a reader that closed the pipe has what it wanted.

@@ -45,8 +45,10 @@ pub enum ErrorKind {
     BucketMissing,
     /// The object store refuses access.
     AccessDenied,
-    /// PostgreSQL cannot be reached, is shutting down, or has run out of a resource.
+    /// PostgreSQL cannot be reached, is shutting down, or has run out of a resource other than its disk.
     DatabaseUnavailable,
+    /// The disk of the database server is full.
+    DatabaseFull,
     /// Another writer holds the day's lock.
     LockBusy,
     /// PostgreSQL refuses the login.
@@ -90,7 +92,7 @@ impl ErrorKind {
             | K::TwoManifests
             | K::SomeDaysFailed => 65,
             K::Bug => 70,
-            K::ObjectChanged | K::StorageUnavailable | K::DatabaseUnavailable | K::LockBusy => 75,
+            K::ObjectChanged | K::StorageUnavailable | K::DatabaseUnavailable | K::DatabaseFull | K::LockBusy => 75,
             K::Config
             | K::MemoryBudget
             | K::BucketMissing
@@ -164,6 +166,7 @@ impl ErrorKind {
                 "check the access and secret key, and that they may list and read the bucket (`generate` and `convert` also write and remove)"
             }
             K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
+            K::DatabaseFull => "free space on the disk of the database server, or give it a larger one, then run again",
             K::LockBusy => "another run writes this day; wait for it, then run again",
             K::LoginRefused => "check target.postgres.user, password and database",
             K::TargetShape => {

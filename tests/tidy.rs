@@ -393,6 +393,7 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::BucketMissing,
     ErrorKind::AccessDenied,
     ErrorKind::DatabaseUnavailable,
+    ErrorKind::DatabaseFull,
     ErrorKind::LockBusy,
     ErrorKind::LoginRefused,
     ErrorKind::TargetShape,

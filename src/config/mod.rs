@@ -62,6 +62,8 @@ pub struct Config {
     pub reference: Reference,
     /// Threads and memory.
     pub performance: Performance,
+    /// Seconds that a COPY under way may still take after SIGTERM.
+    pub stopping_grace_seconds: u64,
     /// Log format and level.
     pub logging: Logging,
 }
@@ -129,8 +131,10 @@ pub struct Storage {
     pub connect_timeout_seconds: u64,
     /// Seconds until a request must be answered in full.
     pub request_timeout_seconds: u64,
-    /// Tries after the first one.
+    /// Attempts after the first one.
     pub retries: usize,
+    /// Seconds that one request may take with all its attempts.
+    pub retry_seconds: u64,
 }
 
 /// Where the rows go.
@@ -189,6 +193,10 @@ pub struct Postgres {
     pub statement_timeout_seconds: u64,
     /// Seconds to wait for the lock of a day.
     pub lock_timeout_seconds: u64,
+    /// Attempts at a day after the first one.
+    pub retries: usize,
+    /// Seconds after which no further attempt at the same day begins.
+    pub retry_seconds: u64,
     /// Whether the reference's own advisory locks are taken as well.
     pub reference_locks: bool,
 }

@@ -51,6 +51,7 @@ pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut 
         },
         reference: reference?,
         performance: performance(settings)?,
+        stopping_grace_seconds: settings.number("stopping.grace_seconds")?,
         logging: Logging {
             json: settings.choice("logging.format")? == "json",
             level: settings.choice("logging.level")?.to_owned(),
@@ -122,6 +123,7 @@ fn storage(settings: &mut Settings, problems: &mut Problems) -> Option<Storage> 
         connect_timeout_seconds: settings.number("storage.connect_timeout_seconds")?,
         request_timeout_seconds: settings.number("storage.request_timeout_seconds")?,
         retries: settings.number("storage.retries")?,
+        retry_seconds: settings.number("storage.retry_seconds")?,
     })
 }
 
@@ -226,6 +228,8 @@ fn postgres(
         connect_timeout_seconds: settings.number("target.postgres.connect_timeout_seconds")?,
         statement_timeout_seconds: settings.number("target.postgres.statement_timeout_seconds")?,
         lock_timeout_seconds: settings.number("target.postgres.lock_timeout_seconds")?,
+        retries: settings.number("target.postgres.retries")?,
+        retry_seconds: settings.number("target.postgres.retry_seconds")?,
         reference_locks: settings.flag("target.postgres.reference_locks")?,
     }))
 }

@@ -61,6 +61,7 @@ async fn store_and_footer(folder: &std::path::Path) -> (Store, Footer) {
         connect_timeout_seconds: 5,
         request_timeout_seconds: 30,
         retries: 0,
+        retry_seconds: 60,
     };
     let store = Store::new(&storage).unwrap();
     let footer = read_footers(&store, vec![object]).await.remove(0).1.unwrap();

@@ -153,6 +153,7 @@ fn store_over(folder: &std::path::Path) -> Store {
         connect_timeout_seconds: 5,
         request_timeout_seconds: 30,
         retries: 0,
+        retry_seconds: 60,
     })
     .unwrap()
 }

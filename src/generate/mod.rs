@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::error::ErrorKind;
 use crate::objects::{DEFAULT_ROWS_PER_FILE, Owner, Position};
+use crate::runtime::stopping::Stopping;
 use crate::schema::source::{ReportType, SourceTable, Variant};
 use crate::store::StoreError;
 use crate::time::{UsageDay, Window};
@@ -81,6 +82,8 @@ pub struct GenerateOptions {
     pub rows_per_file: u32,
     /// Files that are made at the same time.
     pub workers: usize,
+    /// Once it is told, no further object is begun.
+    pub stopping: Stopping,
 }
 
 impl GenerateOptions {
@@ -101,6 +104,7 @@ impl GenerateOptions {
             out: Output::Folder(out.into()),
             rows_per_file: DEFAULT_ROWS_PER_FILE,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
+            stopping: Stopping::default(),
         }
     }
 
@@ -254,6 +258,12 @@ pub enum GenerateError {
         /// Which objects are left, and why.
         left: Box<StoreError>,
     },
+    /// The process was told to stop.
+    #[error("generate: {reason}; there is no manifest yet, and a folder keeps the objects that were written")]
+    Stopped {
+        /// By which signal.
+        reason: String,
+    },
     /// A worker ended in a panic.
     #[error("generate: a worker ended early")]
     WorkerLost,
@@ -264,6 +274,7 @@ impl GenerateError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             GenerateError::Argument { .. } | GenerateError::OutputNotEmpty { .. } => ErrorKind::Usage,
+            GenerateError::Stopped { .. } => ErrorKind::Interrupted,
             GenerateError::Storage(error) => error.kind(),
             GenerateError::NotUndone { source, .. } => source.kind(),
             GenerateError::FileUnwritable { .. } => ErrorKind::FileUnwritable,
@@ -341,7 +352,10 @@ fn write_all(
         while !failed.load(Ordering::Relaxed) {
             let position = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(position) else { break };
-            let objects = write_file(options, usage, *file);
+            let objects = match options.stopping.told() {
+                None => write_file(options, usage, *file),
+                Some(failure) => Err(GenerateError::Stopped { reason: failure.message }),
+            };
             failed.fetch_or(objects.is_err(), Ordering::Relaxed);
             written.push((position, objects?));
         }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config as ClientConfig, CopyInSink, CopyOutStream, NoTls, Row, Socket};
+use tokio_postgres::{CancelToken, Client, Config as ClientConfig, CopyInSink, CopyOutStream, NoTls, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
@@ -18,10 +18,13 @@ use crate::config::{Postgres, SslMode};
 use crate::error::ErrorKind;
 use crate::postgres::error::{Finding, PostgresError, chain_of, kind_of_sqlstate};
 use crate::postgres::sql::quote;
-use crate::postgres::tls;
+use crate::postgres::{retry, tls};
+use crate::runtime::retry::RetryPolicy;
 
 /// Time a statement gets beyond the server's own timeouts before we stop listening: the server should speak first.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Time for asking the server to give up a statement. It may be gone; then it gives up by itself.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes connections. Reads the certificate authorities once.
 #[derive(Clone)]
@@ -35,6 +38,7 @@ pub struct Connector {
     connect_timeout: Duration,
     statement_timeout: Duration,
     lock_timeout: Duration,
+    policy: RetryPolicy,
 }
 
 impl Connector {
@@ -73,6 +77,7 @@ impl Connector {
             connect_timeout,
             statement_timeout: Duration::from_secs(config.statement_timeout_seconds),
             lock_timeout: Duration::from_secs(config.lock_timeout_seconds),
+            policy: retry::policy(config),
         })
     }
 
@@ -92,6 +97,11 @@ impl Connector {
         }
     }
 
+    /// How often and how long work on this server is tried again.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        self.policy
+    }
+
     /// The deadline for progress of a COPY.
     pub fn statement_timeout(&self) -> Duration {
         self.statement_timeout
@@ -109,7 +119,14 @@ impl Connector {
                 tracing::debug!(error = %error, "connection to PostgreSQL ended");
             }
         });
-        Ok(Connection { client, driver, statement_timeout: self.statement_timeout, lock_timeout: self.lock_timeout })
+        Ok(Connection {
+            cancel: client.cancel_token(),
+            tls: self.tls.clone(),
+            client,
+            driver,
+            statement_timeout: self.statement_timeout,
+            lock_timeout: self.lock_timeout,
+        })
     }
 
     /// Sorts what the driver reports about a failed connect. Its kinds are private, so the texts of two are compared.
@@ -152,6 +169,8 @@ pub type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 /// An open connection. Dropping it closes the socket, and with it whatever transaction was open.
 pub struct Connection {
     client: Client,
+    cancel: CancelToken,
+    tls: Option<MakeRustlsConnect>,
     driver: JoinHandle<()>,
     statement_timeout: Duration,
     lock_timeout: Duration,
@@ -210,9 +229,21 @@ impl Connection {
         self.batch(action, &format!("SET LOCAL statement_timeout = {milliseconds}")).await
     }
 
-    /// Commits. An error leaves open whether the transaction is there; the caller repeats the whole of it.
+    /// Commits. Errors: `CommitUnknown` if it stays open whether the transaction is there.
     pub async fn commit(&self, action: &str) -> Result<(), PostgresError> {
-        self.batch(action, "COMMIT").await
+        self.batch(action, "COMMIT").await.map_err(PostgresError::of_commit)
+    }
+
+    /// Asks the server to give up what it is doing for this connection. Closing the socket alone does not end a statement
+    /// that neither reads nor writes, and until it ends the day's lock is held.
+    pub async fn cancel(&self) {
+        let request = match &self.tls {
+            Some(tls) => Either::Left(self.cancel.cancel_query(tls.clone())),
+            None => Either::Right(self.cancel.cancel_query(NoTls)),
+        };
+        if !matches!(timeout(CANCEL_PATIENCE, request).await, Ok(Ok(()))) {
+            tracing::debug!("PostgreSQL could not be asked to give up a statement");
+        }
     }
 
     /// Statements without parameters or results.

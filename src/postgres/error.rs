@@ -107,6 +107,20 @@ pub enum PostgresError {
         /// The deadline.
         seconds: u64,
     },
+    /// The connection broke between COMMIT and its answer.
+    #[error("{action}: whether it took place is unknown: {reason}")]
+    CommitUnknown {
+        /// What was committed.
+        action: String,
+        /// How the connection ended.
+        reason: String,
+    },
+    /// The run was told to stop; the transaction is rolled back.
+    #[error("day {day} was given up and rolled back because the run was stopped")]
+    Stopped {
+        /// The day.
+        day: UsageDay,
+    },
     /// Somebody else holds a lock that we need.
     #[error("{action}: another session holds the lock; waited {seconds} s")]
     LockBusy {
@@ -159,9 +173,11 @@ impl PostgresError {
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            PostgresError::Unreachable { .. } | PostgresError::Broken { .. } | PostgresError::NoProgress { .. } => {
-                ErrorKind::DatabaseUnavailable
-            }
+            PostgresError::Unreachable { .. }
+            | PostgresError::Broken { .. }
+            | PostgresError::NoProgress { .. }
+            | PostgresError::CommitUnknown { .. } => ErrorKind::DatabaseUnavailable,
+            PostgresError::Stopped { .. } => ErrorKind::Interrupted,
             PostgresError::LoginRefused { .. } => ErrorKind::LoginRefused,
             PostgresError::Tls { .. } | PostgresError::CaFile { .. } => ErrorKind::Config,
             PostgresError::Refused { code, .. } => kind_of_sqlstate(code),
@@ -178,9 +194,31 @@ impl PostgresError {
     /// resources, restarts. A busy lock has been waited for already, and a statement that ran out of time would again.
     pub fn is_worth_retrying(&self) -> bool {
         match self {
-            PostgresError::Unreachable { .. } | PostgresError::Broken { .. } | PostgresError::NoProgress { .. } => true,
+            PostgresError::Unreachable { .. }
+            | PostgresError::Broken { .. }
+            | PostgresError::NoProgress { .. }
+            | PostgresError::CommitUnknown { .. } => true,
             PostgresError::Refused { code, .. } => is_transient_sqlstate(code),
             _ => false,
+        }
+    }
+
+    /// Whether the server may still be at work for a connection that failed like this.
+    pub fn may_leave_work_behind(&self) -> bool {
+        matches!(self, PostgresError::Broken { .. } | PostgresError::NoProgress { .. })
+    }
+
+    /// The error of a COMMIT: a refusal says that nothing took place, a lost connection says nothing.
+    pub(crate) fn of_commit(error: Self) -> Self {
+        match error {
+            PostgresError::Broken { action, reason } => PostgresError::CommitUnknown { action, reason },
+            PostgresError::NoProgress { action, seconds } => {
+                PostgresError::CommitUnknown { action, reason: format!("no answer for {seconds} s") }
+            }
+            PostgresError::Refused { action, code, message } if code.starts_with("08") || code.starts_with("57P0") => {
+                PostgresError::CommitUnknown { action, reason: format!("{message} (SQLSTATE {code})") }
+            }
+            refused => refused,
         }
     }
 
@@ -202,6 +240,7 @@ impl PostgresError {
 }
 
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+const DISK_FULL: &str = "53100";
 
 /// SQLSTATEs after which the same transaction may succeed.
 pub(crate) fn is_transient_sqlstate(code: &str) -> bool {
@@ -211,6 +250,7 @@ pub(crate) fn is_transient_sqlstate(code: &str) -> bool {
 /// SQLSTATE → kind of failure.
 pub(crate) fn kind_of_sqlstate(code: &str) -> ErrorKind {
     match code {
+        DISK_FULL => ErrorKind::DatabaseFull,
         _ if is_transient_sqlstate(code) => ErrorKind::DatabaseUnavailable,
         // query_canceled: our statement_timeout, or an administrator.
         "57014" => ErrorKind::DatabaseUnavailable,
@@ -271,6 +311,7 @@ mod tests {
     fn sqlstates_have_the_documented_kinds() {
         let cases = [
             ("08006", ErrorKind::DatabaseUnavailable),
+            ("53100", ErrorKind::DatabaseFull),
             ("53300", ErrorKind::DatabaseUnavailable),
             ("57P01", ErrorKind::DatabaseUnavailable),
             ("57P03", ErrorKind::DatabaseUnavailable),
@@ -302,6 +343,18 @@ mod tests {
         assert!(!refused("57014").is_worth_retrying());
         assert!(!refused("42501").is_worth_retrying());
         assert!(!PostgresError::LockBusy { action: String::new(), seconds: 1 }.is_worth_retrying());
+    }
+
+    #[test]
+    fn a_commit_without_an_answer_is_unknown_and_a_refused_one_is_not() {
+        let action = || "day 2025-10-01 in a.b: commit".to_owned();
+        let lost = PostgresError::of_commit(PostgresError::Broken { action: action(), reason: "closed".to_owned() });
+        assert!(matches!(lost, PostgresError::CommitUnknown { .. }), "{lost:?}");
+        assert!(lost.is_worth_retrying() && lost.kind() == ErrorKind::DatabaseUnavailable);
+        let refusal =
+            |code: &str| PostgresError::Refused { action: action(), code: code.to_owned(), message: String::new() };
+        assert!(matches!(PostgresError::of_commit(refusal("40001")), PostgresError::Refused { .. }));
+        assert!(matches!(PostgresError::of_commit(refusal("57P01")), PostgresError::CommitUnknown { .. }));
     }
 
     #[test]

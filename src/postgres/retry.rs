@@ -1,38 +1,61 @@
-//! A piece of work on PostgreSQL → the same work, tried again a bounded number of times while the failure is transient.
+//! A piece of work on PostgreSQL → the same work, tried again within the policy while the failure is transient.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use backon::{ExponentialBuilder, Retryable};
 use tracing::warn;
-use uuid::Uuid;
 
+use crate::config::Postgres;
 use crate::postgres::error::PostgresError;
+use crate::runtime::retry::RetryPolicy;
+use crate::runtime::stopping::Stopping;
 
-/// Tries after the first one. With the delays below about half a minute passes before the last one, which outlives a
-/// restart or a failover of a managed server.
-const RETRIES: usize = 6;
-const FIRST_DELAY: Duration = Duration::from_millis(250);
-const LONGEST_DELAY: Duration = Duration::from_secs(15);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// With the default number of attempts about half a minute passes before the last one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Runs `work` until it succeeds, fails for good, or has been tried often enough. `work` must be safe to repeat.
-pub async fn retrying<T, F, W>(action: &str, work: W) -> Result<T, PostgresError>
+/// The one policy for PostgreSQL.
+pub fn policy(config: &Postgres) -> RetryPolicy {
+    RetryPolicy {
+        retries: config.retries,
+        total: Duration::from_secs(config.retry_seconds),
+        first_pause: FIRST_PAUSE,
+        longest_pause: LONGEST_PAUSE,
+    }
+}
+
+/// Runs `work` until it succeeds, fails for good, or has been tried often or long enough. `work` must be safe to repeat.
+pub async fn retrying<T, F, W>(policy: RetryPolicy, action: &str, work: W) -> Result<T, PostgresError>
 where
     F: Future<Output = Result<T, PostgresError>>,
     W: FnMut() -> F,
 {
-    // Several pods that lose the same server must not come back in step.
-    let (seed, _) = Uuid::new_v4().as_u64_pair();
-    let backoff = ExponentialBuilder::default()
-        .with_min_delay(FIRST_DELAY)
-        .with_max_delay(LONGEST_DELAY)
-        .with_factor(2.0)
-        .with_max_times(RETRIES)
-        .with_jitter()
-        .with_jitter_seed(seed);
-    work.retry(backoff)
-        .when(PostgresError::is_worth_retrying)
-        .notify(|error: &PostgresError, delay: Duration| {
-            warn!(action, error = %error, delay_seconds = delay.as_secs_f64(), "trying again");
-        })
-        .await
+    retrying_unless_asked(policy, &Stopping::default(), action, work).await
+}
+
+/// The same; once the run is told to stop, no further attempt begins.
+pub async fn retrying_unless_asked<T, F, W>(
+    policy: RetryPolicy,
+    stopping: &Stopping,
+    action: &str,
+    mut work: W,
+) -> Result<T, PostgresError>
+where
+    F: Future<Output = Result<T, PostgresError>>,
+    W: FnMut() -> F,
+{
+    let mut attempts = policy.begin();
+    loop {
+        let began = Instant::now();
+        let error = match work().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let pause = if error.is_worth_retrying() { attempts.pause_after(began.elapsed()) } else { None };
+        let Some(pause) = pause else { return Err(error) };
+        warn!(action, error = %error, pause_seconds = pause.as_secs_f64(), "trying again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stopping.asked() => return Err(error),
+        }
+    }
 }

@@ -53,10 +53,19 @@ pub async fn load(config: &Config, window: Window, run_id: Uuid) -> Result<Refer
     let mut data = inline_part(config);
     data.report_period_id = config.source.report_period_id;
     if let Some(plan) = Lookup::of(config) {
-        // A server that is just starting does not end the run.
+        // A server that is just starting, or goes away in between, does not end the run.
         let connector = Connector::new(plan.postgres, run_id)?;
-        let connection = retrying("connecting for the reference data", || connector.connect()).await?;
-        plan.fill(&mut data, &connection, config, window).await?;
+        data = retrying(connector.retry_policy(), "reading the reference data", || async {
+            let connection = connector.connect().await?;
+            let mut data = data.clone();
+            let filled = plan.fill(&mut data, &connection, config, window).await;
+            match filled {
+                Ok(()) => Ok(Ok(data)),
+                Err(ReferenceError::Postgres(error)) => Err(error),
+                Err(missing) => Ok(Err(missing)),
+            }
+        })
+        .await??;
     }
     data.enabled_tag_keys.sort();
     data.enabled_tag_keys.dedup();

@@ -7,6 +7,7 @@ mod pipeline;
 pub mod preflight;
 #[cfg(feature = "sql")]
 pub mod recompute;
+mod replan;
 mod report;
 mod schedule;
 mod sinks;
@@ -27,6 +28,7 @@ use crate::rollups::semantics::Semantics;
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::limits::{self, CGROUP_ROOT};
 use crate::runtime::memory_budget::MemoryBudget;
+use crate::runtime::stopping::Stopping;
 use crate::schema::source::SourceTable;
 use crate::sink::Sink;
 use crate::store::Store;
@@ -45,6 +47,8 @@ pub struct RunOptions {
     pub delete_empty_days: bool,
     /// Rows per batch; for tests that cut the work differently.
     pub batch_rows: Option<usize>,
+    /// Whether the run is told to stop: no further day begins then, and what is being written may end within the grace period.
+    pub stopping: Stopping,
 }
 
 /// What every stage may use.
@@ -143,7 +147,7 @@ async fn run_with(
 async fn run_windows(context: &Context<'_>, windows: &[Window], target: Option<Arc<dyn Sink>>, report: &mut RunReport) {
     let opened = match target {
         Some(target) => Ok(Sinks::Same(target)),
-        None => Sinks::new(context, windows).await,
+        None => context.options.stopping.unless_asked(Sinks::new(context, windows)).await,
     };
     let sinks = match opened {
         Ok(sinks) => sinks,

@@ -19,6 +19,7 @@ use crate::fetch::{ChunkBytes, fetch_row_group, fetched_bytes};
 use crate::plan::{ChunkPlan, Plan};
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::memory_budget::{MemoryBudget, Permit};
+use crate::runtime::stopping::Stopping;
 use crate::store::Store;
 use crate::telemetry::progress::Progress;
 use crate::time::UsageDay;
@@ -37,6 +38,8 @@ pub struct Pipeline<'a> {
     pub batch_rows: usize,
     /// What the person sees.
     pub progress: &'a Progress,
+    /// Once it is told, nothing new begins; days that are being closed may end.
+    pub stopping: &'a Stopping,
 }
 
 /// How the days of a plan ended.
@@ -73,7 +76,16 @@ impl Pipeline<'_> {
         // One chunk at a time asks for memory, so that bytes are given in the order of the plan and never to a later
         // chunk that an earlier one would have to wait for.
         let mut permit: Option<(usize, BoxFuture<'_, Permit>)> = None;
+        let mut is_stopped = false;
         loop {
+            if !is_stopped && let Some(failure) = self.stopping.told() {
+                is_stopped = true;
+                schedule.stop(failure);
+                permit = None;
+                waiting.clear();
+                fetching.clear();
+                computing.clear();
+            }
             for day in schedule.take_complete_days() {
                 let number = day.state.day;
                 closing.push(close(day).map(move |result| (number, result)));
@@ -92,6 +104,8 @@ impl Pipeline<'_> {
                 break;
             }
             tokio::select! {
+                // What that means is said at the beginning of the next round.
+                _ = self.stopping.asked(), if !is_stopped => {}
                 (chunk, permit) = granted(&mut permit), if permit.is_some() => {
                     pace.begun(plan.chunks[chunk].stored_bytes);
                     fetching.push(self.fetch(&plan.chunks[chunk], chunk, permit));
@@ -114,6 +128,8 @@ impl Pipeline<'_> {
                 }
                 Some((day, result)) = closing.next() => {
                     self.progress.day_done();
+                    // A day that was given up for this reason must not be what the run is said to end for.
+                    self.stopping.told().into_iter().for_each(|failure| schedule.stop(failure));
                     days.extend(schedule.day_closed(day, result).map(|value| (day, value)));
                 }
             }

@@ -59,7 +59,11 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
     for (day, closed) in &window.outcome.days {
         add_day(report, *day, closed);
     }
-    let any_failed = !end.failed_days.is_empty();
+    let any_failed = end.failed_days.values().any(|failure| failure.kind.is_of_one_day());
+    if let Some(failure) = end.failed_days.values().find(|failure| failure.kind.is_transient()) {
+        // A retry may give these days, whatever the others say.
+        report.exit_code = failure.kind.exit_code();
+    }
     for (day, failure) in end.failed_days {
         if let Some(entry) = entry(report, day) {
             entry.status = "failed".to_owned();
@@ -143,7 +147,9 @@ pub fn end(report: &mut RunReport) {
     report.peak_memory_bytes = peak_memory().map_or(0, |bytes| bytes.0);
     let failed = report.days.iter().filter(|day| day.error.is_some()).count();
     if report.error.is_none() && failed > 0 {
-        report.exit_code = ErrorKind::SomeDaysFailed.exit_code();
+        if report.exit_code == 0 {
+            report.exit_code = ErrorKind::SomeDaysFailed.exit_code();
+        }
         report.error =
             Some(format!("{failed} of {} days failed; {}", report.days.len(), ErrorKind::SomeDaysFailed.fix()));
     }

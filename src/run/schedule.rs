@@ -118,7 +118,8 @@ impl<'a> Schedule<'a> {
             peak_state_bytes: 0,
             group_counts: None,
         };
-        if !schedule.failed.is_empty() && schedule.rules.on_bad_day == OnBadDay::Stop {
+        let any_is_bad = schedule.failed.values().any(|failure| failure.kind.is_of_one_day());
+        if any_is_bad && schedule.rules.on_bad_day == OnBadDay::Stop {
             schedule.stop_beginning();
         }
         schedule
@@ -205,6 +206,14 @@ impl<'a> Schedule<'a> {
             Err((failure, other_day)) if failure.kind.is_of_one_day() => {
                 for day in plan.days.iter().copied().chain(other_day) {
                     self.fail(day, Failure::new(failure.kind, failure.message_with_causes()));
+                }
+            }
+            // Another object by now: its days are planned again once the others are done.
+            Err((failure, _)) if failure.kind == ErrorKind::ObjectChanged => {
+                for day in &plan.days {
+                    self.open.remove(day);
+                    let failure = Failure::new(failure.kind, failure.message_with_causes());
+                    self.failed.entry(*day).or_insert(failure);
                 }
             }
             Err((failure, _)) => self.stop(failure),

@@ -49,6 +49,7 @@ impl Sinks {
                     cluster_id: config.source.cluster_id.clone(),
                     run_id: context.run_id,
                     delete_empty_days: context.options.delete_empty_days,
+                    stopping: context.options.stopping.clone(),
                 };
                 let sink = PostgresSink::new(postgres, options, encode_on(context.pool.clone()))?;
                 let months: Vec<BillingMonth> = windows.iter().map(|window| window.month()).collect();

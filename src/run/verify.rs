@@ -153,7 +153,7 @@ async fn read_ledger(postgres: &Postgres, source_uuid: Uuid, windows: &[Window])
         }
         Ok(ledger)
     };
-    Ok(retrying("reading the ledger", read).await?)
+    Ok(retrying(connector.retry_policy(), "reading the ledger", read).await?)
 }
 
 /// Lists, plans and loads the reference data as a run does, up to the fingerprint of each day.

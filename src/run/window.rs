@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::fingerprint::fingerprint;
 use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End};
-use super::{Context, tables_of};
+use super::{Context, replan, tables_of};
 use crate::aggregate::{CompiledScan, LabelColumnStats};
 use crate::config::{NodeRoles, OnBadDay, OnTwoManifests};
 use crate::decode::BATCH_ROWS;
@@ -88,6 +88,15 @@ pub struct WindowOutcome {
 /// Lists the objects of a window and reads their footers.
 /// Errors: the storage refuses. No object at all is no error of a window.
 pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedWindow, [f64; 2]), Failure> {
+    prepare_with(context, window, &[]).await
+}
+
+/// The same; footers of objects that are still the same are taken over.
+pub(super) async fn prepare_with(
+    context: &Context<'_>,
+    window: Window,
+    known: &[(Arc<ObjectInfo>, Result<Footer, FooterError>)],
+) -> Result<(PreparedWindow, [f64; 2]), Failure> {
     let config = context.config;
     let month = window.month();
     let started = Instant::now();
@@ -99,7 +108,11 @@ pub async fn prepare(context: &Context<'_>, window: Window) -> Result<(PreparedW
     let in_use = |object: &&Arc<ObjectInfo>| scans.iter().any(|scan| scan.table == object.table);
     let objects: Vec<Arc<ObjectInfo>> = listing.objects.iter().filter(in_use).cloned().collect();
     let started = Instant::now();
-    let footers = read_footers(context.store, objects.clone()).await;
+    let mut footers = replan::footers_still_true(known, &objects);
+    let is_known = |object: &Arc<ObjectInfo>| footers.iter().any(|(known, _)| known.key == object.key);
+    let wanted = objects.iter().filter(|object| !is_known(object)).cloned().collect();
+    footers.extend(read_footers(context.store, wanted).await);
+    footers.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
     let mut plan = plan(window, &scans, &footers);
     let warnings = two_deliveries(context, &objects, &mut plan);
     let seconds = [discover_seconds, started.elapsed().as_secs_f64()];
@@ -154,40 +167,55 @@ pub async fn run_window(
     sink: impl AsyncFnOnce(&ReferenceData) -> Result<Arc<dyn Sink>, Failure>,
 ) -> Result<WindowOutcome, Failure> {
     context.progress.stage("list and read footers");
-    let (prepared, [discover_seconds, footers_seconds]) = prepare(context, window).await?;
+    let stopping = &context.options.stopping;
+    let (mut prepared, [discover_seconds, footers_seconds]) =
+        stopping.unless_asked(replan::prepare_settled(context, window)).await?;
     let mut stage_seconds = vec![("discover", discover_seconds), ("footers and plan", footers_seconds)];
     if prepared.footers.is_empty() {
         // Whether this is a failure depends on the other windows; either way nothing is taken away.
         return Ok(left_as_it_was(prepared, stage_seconds));
     }
     // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.
-    if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| !bad.failure.kind.is_of_one_day()) {
+    let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
+    if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
         return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
     }
     context.progress.stage("reference data");
     let started = Instant::now();
-    let mut reference = reference::load(context.config, window, context.run_id).await?;
+    let load = async { Ok(reference::load(context.config, window, context.run_id).await?) };
+    let mut reference = stopping.unless_asked(load).await?;
     stage_seconds.push(("reference data", started.elapsed().as_secs_f64()));
     if matches!(context.config.reference.node_roles, NodeRoles::Derive) {
         context.progress.stage("derive node roles");
         let started = Instant::now();
-        reference.node_roles = derive_roles(context, &prepared, window).await?;
+        reference.node_roles = replan::derive_roles_settled(context, &mut prepared, window).await?;
         stage_seconds.push(("derive node roles", started.elapsed().as_secs_f64()));
     }
     let sink = sink(&reference).await?;
-    let PreparedWindow { plan, scans, warnings, .. } = prepared;
     context.progress.stage("decode and aggregate");
-    context.progress.expect(plan.row_count(), plan.days.len() as u64);
-    let reference = Arc::new(reference);
-    let close = |day: CompleteDay| close_day(context, &plan, &reference, &sink, day);
-    let pipeline = pipeline(context, &reference, sink.parallel_days() + context.pool.worker_count());
-    let outcome = pipeline.run(&plan, compile(&scans), close).await;
+    let mut outcome = write_days(context, &prepared.plan, &prepared.scans, Arc::new(reference.clone()), &sink).await;
+    replan::write_changed_days(context, &mut prepared, reference, &sink, &mut outcome).await;
     stage_seconds.push(("fetch", outcome.fetch_seconds));
     stage_seconds.push(("decode and aggregate", outcome.compute_seconds));
     let sum = |seconds: fn(&ClosedDay) -> f64| outcome.days.values().map(seconds).sum();
     stage_seconds.push(("merge and finish", sum(|day| day.finish_seconds)));
     stage_seconds.push(("write", sum(|day| day.write_seconds)));
+    let PreparedWindow { plan, warnings, .. } = prepared;
     Ok(WindowOutcome { outcome, plan, warnings, stage_seconds })
+}
+
+/// Decodes, aggregates and writes the days of a plan.
+pub(super) async fn write_days(
+    context: &Context<'_>,
+    plan: &Plan,
+    scans: &[Scan],
+    reference: Arc<ReferenceData>,
+    sink: &Arc<dyn Sink>,
+) -> Outcome<ClosedDay> {
+    context.progress.expect(plan.row_count(), plan.days.len() as u64);
+    let close = |day: CompleteDay| close_day(context, plan, &reference, sink, day);
+    let pipeline = pipeline(context, &reference, sink.parallel_days() + context.pool.worker_count());
+    pipeline.run(plan, compile(scans), close).await
 }
 
 /// A window without any object: no day is touched.
@@ -241,6 +269,7 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
         },
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,
+        stopping: &context.options.stopping,
     }
 }
 

@@ -17,10 +17,11 @@ use crate::postgres::connection::{Connection, Connector};
 use crate::postgres::copy::{self, DayEncoder, EncodeError};
 use crate::postgres::error::PostgresError;
 use crate::postgres::partitions;
-use crate::postgres::retry::retrying;
+use crate::postgres::retry::retrying_unless_asked;
 use crate::postgres::scope::Scope;
 use crate::postgres::shape::TargetShape;
 use crate::postgres::sql::TableName;
+use crate::runtime::stopping::Stopping;
 use crate::sink::{DayRows, Rows, Sink, Written};
 use crate::time::{BillingMonth, UsageDay};
 
@@ -79,6 +80,8 @@ pub struct PostgresSinkOptions {
     pub run_id: Uuid,
     /// Whether a day without input rows loses its old rows.
     pub delete_empty_days: bool,
+    /// Whether the run was told to stop: then no day is begun, and one that is being written has the grace period.
+    pub stopping: Stopping,
 }
 
 /// The PostgreSQL target.
@@ -113,16 +116,17 @@ impl PostgresSink {
     /// partition. Returns the names of partitions that were created.
     pub async fn prepare(&self, months: &[BillingMonth]) -> Result<Vec<String>, PostgresError> {
         let shape = self.shared.shape().await?;
-        retrying("preparing the target", || async {
-            let lease = self.shared.pool.lease().await?;
-            if !ledger::is_present(&lease.connection).await? {
-                return Err(PostgresError::NotReady(vec![ledger::missing()]));
-            }
-            let created = partitions::ensure_months(&lease.connection, &shape, months).await?;
-            lease.give_back();
-            Ok(created)
-        })
-        .await
+        self.shared
+            .retrying("preparing the target", || async {
+                let lease = self.shared.pool.lease().await?;
+                if !ledger::is_present(&lease.connection).await? {
+                    return Err(PostgresError::NotReady(vec![ledger::missing()]));
+                }
+                let created = partitions::ensure_months(&lease.connection, &shape, months).await?;
+                lease.give_back();
+                Ok(created)
+            })
+            .await
     }
 
     async fn replace_day(&self, rows: DayRows) -> Result<Written, PostgresError> {
@@ -136,9 +140,10 @@ impl PostgresSink {
             row_count: rows.row_count(),
             rows: &rows,
             encoder: Arc::new(DayEncoder::new(shape)),
+            unconfirmed: Mutex::new(None),
         };
         let action = format!("writing day {}", rows.day);
-        retrying(&action, || day.attempt()).await
+        self.shared.retrying(&action, || day.attempt()).await
     }
 }
 
@@ -165,6 +170,14 @@ struct Shared {
 }
 
 impl Shared {
+    /// Tries again within the policy, and not once the run was told to stop.
+    async fn retrying<T, F>(&self, action: &str, work: impl FnMut() -> F) -> Result<T, PostgresError>
+    where
+        F: Future<Output = Result<T, PostgresError>>,
+    {
+        retrying_unless_asked(self.pool.connector.retry_policy(), &self.options.stopping, action, work).await
+    }
+
     /// The target's shape, read and checked once.
     async fn shape(&self) -> Result<Arc<TargetShape>, PostgresError> {
         let read = || async {
@@ -175,7 +188,7 @@ impl Shared {
         };
         let shape = self
             .shape
-            .get_or_try_init(|| async { retrying("reading the target's shape", read).await.map(Arc::new) })
+            .get_or_try_init(|| async { self.retrying("reading the target's shape", read).await.map(Arc::new) })
             .await?;
         Ok(Arc::clone(shape))
     }
@@ -220,12 +233,14 @@ impl Lease<'_> {
     }
 }
 
-/// One attempt to replace one day.
+/// What it takes to replace one day, tried as a whole and on a new connection each time.
 struct DayTransaction<'a> {
     sink: &'a PostgresSink,
     rows: &'a DayRows,
     row_count: u64,
     encoder: Arc<DayEncoder>,
+    /// Rows deleted by an attempt whose COMMIT had no answer.
+    unconfirmed: Mutex<Option<u64>>,
 }
 
 /// Batches of a day that are encoded before its transaction begins, so that the locks of a small day cover no computing.
@@ -236,18 +251,81 @@ const BATCHES_AT_ONCE: usize = 2;
 impl DayTransaction<'_> {
     /// One attempt, on a connection that is given back only after everything on it went well.
     async fn attempt(&self) -> Result<Written, PostgresError> {
+        if let Some(deleted_row_count) = self.take_unconfirmed()
+            && self.is_recorded(deleted_row_count).await?
+        {
+            return Ok(Written::Replaced { deleted_row_count, row_count: self.row_count });
+        }
         self.check().await?;
         let (sender, receiver) = mpsc::channel(1);
         let write = async {
             let frames = Frames::first(receiver).await;
-            let lease = self.sink.shared.pool.lease().await?;
-            let written = self.run(&lease.connection, frames).await?;
+            let lease = self.unless_asked(self.sink.shared.pool.lease()).await?;
+            let written = self.within_grace(&lease.connection, frames).await;
+            if written.as_ref().is_err_and(PostgresError::may_leave_work_behind) {
+                lease.connection.cancel().await;
+            }
+            let written = written?;
             lease.give_back();
             Ok(written)
         };
         // A value that cannot be encoded ends both, and the transaction with its connection.
         let (written, ()) = tokio::try_join!(write, self.encode(sender))?;
         Ok(written)
+    }
+
+    /// After a COMMIT without an answer: whether it took place. The day's lock is free only once the transaction has ended one
+    /// way or the other, so what the ledger says then is final.
+    async fn is_recorded(&self, deleted_row_count: u64) -> Result<bool, PostgresError> {
+        let look = async {
+            let shared = &self.sink.shared;
+            let action = format!("day {} in {}: asking the ledger for the commit", self.day(), shared.table);
+            let lease = shared.pool.lease().await?;
+            lease.connection.begin(&action).await?;
+            ledger::lock_day(&lease.connection, &self.key()).await?;
+            let recorded = ledger::read(&lease.connection, &self.key()).await?;
+            lease.connection.commit(&action).await?;
+            lease.give_back();
+            Ok(recorded.is_some_and(|recorded| {
+                recorded.run_id == shared.options.run_id && recorded.fingerprint == self.rows.fingerprint
+            }))
+        };
+        let recorded = look.await;
+        if recorded.is_err() {
+            // Still open: the next attempt asks again before it writes.
+            self.note_unconfirmed(deleted_row_count);
+        }
+        recorded
+    }
+
+    fn take_unconfirmed(&self) -> Option<u64> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note_unconfirmed(&self, deleted_row_count: u64) {
+        *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(deleted_row_count);
+    }
+
+    /// What comes before the COPY is given up as soon as the run is told to stop.
+    async fn unless_asked<T>(&self, work: impl Future<Output = Result<T, PostgresError>>) -> Result<T, PostgresError> {
+        tokio::select! {
+            biased;
+            _ = self.sink.shared.options.stopping.asked() => Err(PostgresError::Stopped { day: self.day() }),
+            result = work => result,
+        }
+    }
+
+    /// The transaction; a server that is still at work when it has to be given up is told so.
+    async fn within_grace(&self, connection: &Connection, frames: Frames) -> Result<Written, PostgresError> {
+        let written = tokio::select! {
+            biased;
+            result = self.run(connection, frames) => result,
+            _ = self.sink.shared.options.stopping.out_of_time() => Err(PostgresError::Stopped { day: self.day() }),
+        };
+        if matches!(written, Err(PostgresError::Stopped { .. })) {
+            connection.cancel().await;
+        }
+        written
     }
 
     /// Looks at every value of a day that will not be encoded as a whole before its transaction begins: a value that cannot be
@@ -287,20 +365,23 @@ impl DayTransaction<'_> {
         let shared = &self.sink.shared;
         let day = self.rows.day;
         let action = |step: &str| format!("day {day} in {}: {step}", shared.table);
-        let key = ledger::DayKey { target: shared.table.clone(), source_uuid: shared.options.source_uuid, day };
+        let key = self.key();
         let scope = Scope {
             table: shared.table.clone(),
             source_uuid: shared.options.source_uuid,
             report_period_id: self.sink.report_period_id,
         };
-        connection.begin(&action("beginning the transaction")).await?;
-        if shared.reference_locks {
-            ledger::lock_like_the_reference(connection, shared.options.source_uuid, &shared.options.cluster_id).await?;
-        }
-        ledger::lock_day(connection, &key).await?;
-        // A writer that holds a claim re-reads it here, FOR UPDATE, and rolls back unless the token is still its own.
-        let deleted_row_count =
-            scope.delete_day(connection, day, shared.replace, &action("deleting the old rows")).await?;
+        let make_room = async {
+            connection.begin(&action("beginning the transaction")).await?;
+            if shared.reference_locks {
+                ledger::lock_like_the_reference(connection, shared.options.source_uuid, &shared.options.cluster_id)
+                    .await?;
+            }
+            ledger::lock_day(connection, &key).await?;
+            // A writer that holds a claim re-reads it here, FOR UPDATE, and rolls back unless the token is still its own.
+            scope.delete_day(connection, day, shared.replace, &action("deleting the old rows")).await
+        };
+        let deleted_row_count = self.unless_asked(make_room).await?;
         self.copy(connection, frames, &action("COPY of the new rows")).await?;
         self.check_totals(connection, &scope, &action("checking the new rows")).await?;
         let entry = ledger::Entry {
@@ -311,7 +392,11 @@ impl DayTransaction<'_> {
             run_id: shared.options.run_id,
         };
         ledger::record(connection, &key, &entry).await?;
-        connection.commit(&action("commit")).await?;
+        let committed = connection.commit(&action("commit")).await;
+        if matches!(committed, Err(PostgresError::CommitUnknown { .. })) {
+            self.note_unconfirmed(deleted_row_count);
+        }
+        committed?;
         debug!(day = %day, row_count = self.row_count, deleted_row_count, "day written");
         Ok(Written::Replaced { deleted_row_count, row_count: self.row_count })
     }
@@ -350,6 +435,11 @@ impl DayTransaction<'_> {
         }
         let table = self.sink.shared.table.to_string();
         Err(PostgresError::RowsDiffer { day: self.day(), table, place, sent, found })
+    }
+
+    fn key(&self) -> ledger::DayKey {
+        let shared = &self.sink.shared;
+        ledger::DayKey { target: shared.table.clone(), source_uuid: shared.options.source_uuid, day: self.day() }
     }
 
     fn day(&self) -> UsageDay {

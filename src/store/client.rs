@@ -16,15 +16,9 @@ use object_store::local::LocalFileSystem;
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 use secrecy::ExposeSecret;
 
-use super::{Backend, StoreError};
+use super::{Backend, Credentials, StoreError};
 use crate::config::{Location, Storage};
 
-/// Pause before the first repetition.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause between repetitions; with it a handful of retries stays below a minute.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A request is repeated with the credentials it was signed with, which hold for five minutes.
-const LONGEST_RETRYING: Duration = Duration::from_secs(240);
 /// An idle connection is given up before servers usually close it.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 
@@ -41,6 +35,13 @@ const CREDENTIAL_KEYS: [AmazonS3ConfigKey; 11] = [
     AmazonS3ConfigKey::ContainerCredentialsFullUri,
     AmazonS3ConfigKey::ContainerAuthorizationTokenFile,
     AmazonS3ConfigKey::MetadataEndpoint,
+];
+
+/// Those that name a service which gives credentials out.
+const ROLE_KEYS: [AmazonS3ConfigKey; 3] = [
+    AmazonS3ConfigKey::WebIdentityTokenFile,
+    AmazonS3ConfigKey::ContainerCredentialsRelativeUri,
+    AmazonS3ConfigKey::ContainerCredentialsFullUri,
 ];
 
 /// What a [`super::Store`] is made of.
@@ -81,19 +82,25 @@ fn open_folder(folder: &FilePath, place: &str) -> Result<LocalFileSystem, StoreE
 
 fn build_s3(storage: &Storage, bucket: &str, place: &str, requests: &Arc<AtomicU64>) -> Result<Backend, StoreError> {
     let setup = |reason: &str| StoreError::setup(place, reason);
-    let discovers_credentials = storage.access_key.is_none() && storage.secret_key.is_none();
-    let mut builder = match (&storage.access_key, &storage.secret_key) {
-        (Some(access_key), Some(secret_key)) => AmazonS3Builder::new()
-            .with_access_key_id(access_key.expose_secret())
-            .with_secret_access_key(secret_key.expose_secret()),
-        (None, None) => with_credentials_of_environment(AmazonS3Builder::new()),
+    let (mut builder, credentials) = match (&storage.access_key, &storage.secret_key) {
+        (Some(access_key), Some(secret_key)) => {
+            let builder = AmazonS3Builder::new()
+                .with_access_key_id(access_key.expose_secret())
+                .with_secret_access_key(secret_key.expose_secret());
+            (builder, Credentials::Static)
+        }
+        (None, None) => {
+            let builder = with_credentials_of_environment(AmazonS3Builder::new());
+            let names_role = ROLE_KEYS.into_iter().any(|key| builder.get_config_value(&key).is_some());
+            (builder, if names_role { Credentials::Role } else { Credentials::Machine })
+        }
         _ => return Err(setup("storage.access_key and storage.secret_key must be set together")),
     };
     builder = builder
         .with_bucket_name(bucket)
         .with_region(&storage.region)
         .with_virtual_hosted_style_request(!storage.path_style)
-        .with_retry(retry_policy(storage))
+        .with_retry(without_retries())
         .with_client_options(client_options(storage, place)?)
         .with_http_connector(CountingConnector { requests: Arc::clone(requests) });
     if let Some(endpoint) = &storage.endpoint {
@@ -108,7 +115,7 @@ fn build_s3(storage: &Storage, bucket: &str, place: &str, requests: &Arc<AtomicU
         });
     }
     let client = builder.build().map_err(|error| StoreError::setup_failed(place, &error))?;
-    Ok(Backend::S3 { client, discovers_credentials })
+    Ok(Backend::S3 { client, credentials })
 }
 
 /// `https://host` → `https://bucket.host`, which the client expects for virtual-hosted addresses.
@@ -126,12 +133,11 @@ fn with_credentials_of_environment(builder: AmazonS3Builder) -> AmazonS3Builder 
     })
 }
 
-fn retry_policy(storage: &Storage) -> RetryConfig {
-    let tries = u32::try_from(storage.retries).unwrap_or(u32::MAX).saturating_add(1);
-    let request = Duration::from_secs(storage.request_timeout_seconds);
-    let retry_timeout = request.saturating_mul(tries).min(LONGEST_RETRYING);
-    let backoff = BackoffConfig { init_backoff: FIRST_PAUSE, max_backoff: LONGEST_PAUSE, base: 2.0 };
-    RetryConfig { backoff, max_retries: storage.retries, retry_timeout }
+/// The client itself repeats nothing: that is `Store::attempts`, which can lower the number of requests meanwhile and has
+/// each attempt signed anew.
+fn without_retries() -> RetryConfig {
+    let backoff = BackoffConfig { init_backoff: Duration::ZERO, max_backoff: Duration::ZERO, base: 1.0 };
+    RetryConfig { backoff, max_retries: 0, retry_timeout: Duration::ZERO }
 }
 
 fn client_options(storage: &Storage, place: &str) -> Result<ClientOptions, StoreError> {

@@ -5,6 +5,9 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
+
+use object_store::client::HttpError;
 
 use crate::error::ErrorKind;
 
@@ -66,6 +69,8 @@ pub enum StoreError {
         operation: Operation,
         /// Object or prefix, with the bucket.
         place: String,
+        /// Whether the server has more requests than it can take.
+        too_many_requests: bool,
         /// Status or transport error.
         source: Cause,
     },
@@ -158,7 +163,10 @@ impl StoreError {
             Verdict::BucketMissing => StoreError::BucketMissing { operation, place, source },
             Verdict::AccessDenied => StoreError::AccessDenied { operation, place, source },
             Verdict::Refused => StoreError::Refused { operation, place, source },
-            Verdict::Unavailable => StoreError::Unavailable { operation, place, source },
+            Verdict::Unavailable => {
+                let too_many_requests = facts.too_many_requests();
+                StoreError::Unavailable { operation, place, too_many_requests, source }
+            }
         }
     }
 
@@ -177,20 +185,53 @@ impl StoreError {
                 StoreError::BucketMissing { operation, place, source }
             }
             std::io::ErrorKind::PermissionDenied => StoreError::AccessDenied { operation, place, source },
-            _ => StoreError::Unavailable { operation, place, source },
+            _ => StoreError::unavailable(operation, place, source),
         }
     }
 
-    pub(super) fn no_credentials(operation: Operation, place: String, error: &object_store::Error) -> Self {
+    /// `is_named`: the environment names the service that gives credentials out, so it ought to be there.
+    pub(super) fn no_credentials(
+        operation: Operation,
+        place: String,
+        is_named: bool,
+        error: &object_store::Error,
+    ) -> Self {
         let facts = Facts::of(error);
         let source = Cause(format!(
             "storage.access_key is not set and the environment offers no credentials ({})",
             facts.cause(error)
         ));
         match facts.status {
-            Some(status) if status >= 500 => StoreError::Unavailable { operation, place, source },
+            Some(status) if status >= 500 || status == 429 => StoreError::unavailable(operation, place, source),
+            None if is_named && facts.is_transport => StoreError::unavailable(operation, place, source),
             _ => StoreError::AccessDenied { operation, place, source },
         }
+    }
+
+    pub(super) fn out_of_time(operation: Operation, place: String, total: Duration) -> Self {
+        let seconds = total.as_secs();
+        let source =
+            Cause(format!("no whole answer within {seconds} s, all attempts together (storage.retry_seconds)"));
+        StoreError::unavailable(operation, place, source)
+    }
+
+    fn unavailable(operation: Operation, place: String, source: Cause) -> Self {
+        StoreError::Unavailable { operation, place, too_many_requests: false, source }
+    }
+
+    /// Whether the same request may succeed in a moment.
+    pub fn is_worth_retrying(&self) -> bool {
+        matches!(self, StoreError::Unavailable { .. })
+    }
+
+    /// Whether the server wants fewer requests.
+    pub fn asks_to_slow_down(&self) -> bool {
+        matches!(self, StoreError::Unavailable { too_many_requests: true, .. })
+    }
+
+    /// The cause for a log line.
+    pub(super) fn cause_text(&self) -> String {
+        self.source().map(ToString::to_string).unwrap_or_default()
     }
 
     pub(super) fn changed(place: String) -> Self {
@@ -199,12 +240,12 @@ impl StoreError {
 
     pub(super) fn short(place: String, expected_bytes: u64, got_bytes: u64) -> Self {
         let source = Cause(format!("{got_bytes} bytes came instead of {expected_bytes}"));
-        StoreError::Unavailable { operation: Operation::Read, place, source }
+        StoreError::unavailable(Operation::Read, place, source)
     }
 
     pub(super) fn endless_listing(place: String) -> Self {
         let source = Cause("the listing does not come to an end".to_owned());
-        StoreError::Unavailable { operation: Operation::List, place, source }
+        StoreError::unavailable(Operation::List, place, source)
     }
 
     pub(super) fn foreign_key(place: String, key: &str) -> Self {
@@ -227,13 +268,22 @@ struct Facts {
     code: Option<String>,
     io: Option<std::io::ErrorKind>,
     redirect: bool,
+    /// No answer came, or only a part of one.
+    is_transport: bool,
     /// Text of the innermost cause that is not the body of an answer.
     innermost: String,
 }
 
 impl Facts {
     fn of(error: &object_store::Error) -> Self {
-        let mut facts = Facts { status: None, code: None, io: None, redirect: false, innermost: String::new() };
+        let mut facts = Facts {
+            status: None,
+            code: None,
+            io: None,
+            redirect: false,
+            is_transport: false,
+            innermost: String::new(),
+        };
         let mut next: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(cause) = next {
             let text = cause.to_string();
@@ -245,6 +295,7 @@ impl Facts {
                 let code = text.rsplit_once("(code: ").and_then(|(_, code)| code.strip_suffix(')'));
                 facts.code = code.filter(|code| looks_like_code(code)).map(str::to_owned);
             }
+            facts.is_transport |= cause.is::<HttpError>();
             facts.redirect |= text.starts_with(REDIRECT_TEXT);
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
                 facts.io = Some(io.kind());
@@ -255,6 +306,11 @@ impl Facts {
             }
         }
         facts
+    }
+
+    fn too_many_requests(&self) -> bool {
+        let says_so = matches!(self.code.as_deref(), Some("SlowDown" | "TooManyRequests" | "ServiceUnavailable"));
+        says_so || matches!(self.status, Some(429 | 503))
     }
 
     fn verdict(&self, operation: Operation) -> Verdict {

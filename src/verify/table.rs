@@ -53,7 +53,7 @@ impl TableSource {
         windows: &[Window],
     ) -> Result<Self, VerifyError> {
         let connector = Connector::new(postgres, Uuid::new_v4())?;
-        let shape = retrying("reading the table's columns", || async {
+        let shape = retrying(connector.retry_policy(), "reading the table's columns", || async {
             let connection = connector.connect().await?;
             let shape = TargetShape::read(&connection, &table).await?;
             let names: [(&(dyn ToSql + Sync), Type); 2] = [(&table.schema, Type::TEXT), (&table.table, Type::TEXT)];
@@ -84,7 +84,7 @@ impl TableSource {
     async fn read(&self, day: UsageDay) -> Result<Fill, VerifyError> {
         let columns: Vec<&str> = OCP_DAILY_SUMMARY.rollup_columns().map(|column| column.name).collect();
         let patience = self.connector.statement_timeout();
-        let text = retrying(&format!("reading day {day}"), || async {
+        let text = retrying(self.connector.retry_policy(), &format!("reading day {day}"), || async {
             let connection = self.connector.connect().await?;
             connection.begin_reading("beginning to read").await?;
             let text = self.readable.day(&connection, day, &columns, patience).await?;
@@ -145,7 +145,7 @@ impl RowSource for TableSource {
             let (Some(first), Some(last)) = (self.windows.first(), self.windows.last()) else { return Ok(None) };
             let around = [UsageDay(first.start.0 - DAYS_AROUND), UsageDay(last.end.0 + DAYS_AROUND)];
             let is_in_period = |day: UsageDay| self.windows.iter().any(|window| window.contains(day));
-            let occupied = retrying("counting rows", || async {
+            let occupied = retrying(self.connector.retry_policy(), "counting rows", || async {
                 let connection = self.connector.connect().await?;
                 self.readable.occupied(&connection, around, is_in_period).await
             })

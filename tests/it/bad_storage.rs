@@ -89,14 +89,6 @@ async fn trouble_after_the_listing_is_no_fault_of_the_data() {
     bed.server.refuse_reads(true);
     bed.fails(&bed.settings(), 78, &["access denied", "data/parquet/", "check the access and secret key"]).await;
     bed.server.refuse_reads(false);
-    let key = crate::delivery::pod_key(DAYS[1]);
-    bed.server.replace_after_listing(&key, crate::delivery::pod_object(DAYS[1], 3.0));
-    let before = bed.files();
-    let ended = Invocation::with("run", &bed.settings()).run().await;
-    ended.expect(75, &[&key, "was replaced or removed after it was listed", "once the upload has finished"]);
-    assert_eq!(bed.files(), before);
-    Invocation::with("run", &bed.settings()).run().await.expect(0, &["written"]);
-    assert_ne!(bed.files(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,7 @@ mod bad_input;
 mod bad_storage;
 mod convert;
 mod corrupt_pages;
+mod faults;
 mod generate;
 mod odd_names;
 mod overlap;

@@ -43,6 +43,15 @@ impl Invocation {
         Self { command: invocation, folder, report }
     }
 
+    /// `gristmill COMMAND` without a configuration.
+    pub fn bare(command: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let report = folder.path().join("report.json");
+        let mut invocation = Command::new(env!("CARGO_BIN_EXE_gristmill"));
+        invocation.env_clear().arg(command);
+        Self { command: invocation, folder, report }
+    }
+
     /// The same with settings as JSON, which is YAML.
     pub fn with(command: &str, settings: &Value) -> Self {
         Self::new(command, &settings.to_string())

@@ -38,6 +38,7 @@ pub fn storage(endpoint: String, bucket: &str, prefix: &str, access_key: &str, s
         connect_timeout_seconds: 2,
         request_timeout_seconds: 10,
         retries: 3,
+        retry_seconds: 60,
     }
 }
 

@@ -32,9 +32,25 @@ impl Server {
         PathBuf::from(self.setting("ca_file"))
     }
 
+    /// Certificate for `localhost` and key of the throwaway server, for other servers of a test.
+    pub fn certificate_files(&self) -> (PathBuf, PathBuf) {
+        let folder = Path::new(self.socket_folder());
+        (folder.join("server.pem"), folder.join("server.key"))
+    }
+
     /// Where the throwaway server has its Unix socket.
     pub fn socket_folder(&self) -> &str {
         self.setting("socket_folder")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(script) = &mut self.script {
+            drop(script.stdin.take());
+            // It stops the server and leaves; how is of no concern to the test.
+            let _ = script.wait();
+        }
     }
 }
 
@@ -52,6 +68,12 @@ pub fn throwaway_server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let shared = server();
     if shared.script.is_some() { shared } else { SERVER.get_or_init(start) }
+}
+
+/// A throwaway server of the caller's own that keeps what was committed when one of its processes is killed. It ends when the
+/// value is dropped.
+pub fn server_of_its_own() -> Server {
+    start_with(&["synchronous_commit=on"])
 }
 
 /// A fresh, empty database; the schema `tenant` does not exist yet.
@@ -77,6 +99,8 @@ pub async fn database_on(server: &Server) -> Postgres {
         connect_timeout_seconds: 10,
         statement_timeout_seconds: 60,
         lock_timeout_seconds: 10,
+        retries: 6,
+        retry_seconds: 120,
         reference_locks: false,
     };
     let client = client(&config).await;
@@ -102,9 +126,14 @@ pub async fn client(config: &Postgres) -> Client {
 }
 
 fn start() -> Server {
+    start_with(&[])
+}
+
+fn start_with(settings: &[&str]) -> Server {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/throwaway_postgres.sh");
     let mut child = Command::new(&script)
         .arg("serve")
+        .args(settings)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use s3s::auth::SimpleAuth;
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{
     DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, Error, GetObjectInput,
     GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
@@ -30,8 +30,10 @@ use s3s::dto::{
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpError, HttpResponse, S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 use sha2::Digest;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// Bytes per frame of a body; small frames would measure the server, not the reader.
 const FRAME_BYTES: usize = 1 << 20;
@@ -46,6 +48,7 @@ pub const BUCKET: &str = "usage-reports";
 /// A running server; dropping it ends it.
 pub struct S3Server {
     address: SocketAddr,
+    scheme: &'static str,
     state: Arc<State>,
     accepting: JoinHandle<()>,
 }
@@ -76,8 +79,41 @@ pub struct Read {
     pub at: Instant,
 }
 
+/// Faults that meet requests at random, each so many times in a thousand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// Other seeds meet other requests.
+    pub seed: u64,
+    /// Answered with status 503.
+    pub unavailable: u64,
+    /// Bodies of objects that end in the middle.
+    pub cut: u64,
+    /// Worked on only after `delay`.
+    pub delayed: u64,
+    /// How long that is.
+    pub delay: Duration,
+    /// Connections that are closed without an answer.
+    pub reset: u64,
+}
+
+/// How many faults met requests so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Injected {
+    /// Status 503.
+    pub unavailable: u64,
+    /// Cut bodies.
+    pub cut: u64,
+    /// Delays.
+    pub delayed: u64,
+    /// Closed connections.
+    pub reset: u64,
+}
+
 #[derive(Default)]
 struct State {
+    faults: Mutex<(Faults, Injected, u64)>,
+    /// Keys beside the usual one.
+    other_keys: Mutex<BTreeMap<String, String>>,
     reads: Mutex<Vec<Read>>,
     objects: Mutex<BTreeMap<String, Stored>>,
     /// Where uploads go; None keeps them in memory.
@@ -96,6 +132,9 @@ struct State {
     resets_left: AtomicU64,
     cuts_left: AtomicU64,
     replacements: Mutex<Vec<(String, Bytes)>>,
+    replaces_one_at_a_time: AtomicBool,
+    /// Key, reads of it that are still answered, and what it holds then.
+    replacements_of_reads: Mutex<Vec<(String, u64, Bytes)>>,
     requests: AtomicU64,
     list_requests: AtomicU64,
     bytes_sent: AtomicU64,
@@ -140,7 +179,12 @@ impl Content {
 impl S3Server {
     /// Starts an empty server on a free port of the loopback address.
     pub async fn start() -> Self {
-        Self::start_with(State::default()).await
+        Self::start_with(State::default(), None).await
+    }
+
+    /// The same behind TLS; the endpoint names `localhost`.
+    pub async fn start_tls(acceptor: TlsAcceptor) -> Self {
+        Self::start_with(State::default(), Some(acceptor)).await
     }
 
     /// The same with the files of a folder as objects; uploads become files there. Only for one server per folder.
@@ -158,24 +202,40 @@ impl S3Server {
                 }
             }
         }
-        Ok(Self::start_with(state).await)
+        Ok(Self::start_with(state, None).await)
     }
 
-    async fn start_with(state: State) -> Self {
+    async fn start_with(state: State, tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https://localhost" } else { "http://127.0.0.1" };
         let state = Arc::new(state);
         state.page_size.store(1_000, Ordering::Relaxed);
         let mut builder = S3ServiceBuilder::new(Backend(Arc::clone(&state)));
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        builder.set_auth(Keys(Arc::clone(&state)));
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let accepting = tokio::spawn(accept(listener, service, Arc::clone(&state)));
-        Self { address, state, accepting }
+        let accepting = tokio::spawn(accept(listener, service, Arc::clone(&state), tls));
+        Self { address, scheme, state, accepting }
     }
 
     /// Where it answers.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}:{}", self.scheme, self.address.port())
+    }
+
+    /// Faults at random from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.state.faults.lock().unwrap() = (faults, Injected::default(), 0);
+    }
+
+    /// Faults since they were set.
+    pub fn injected(&self) -> Injected {
+        self.state.faults.lock().unwrap().1
+    }
+
+    /// Makes this access key, beside the usual one, the only one that is taken.
+    pub fn accept_key(&self, access_key: &str, secret_key: &str) {
+        *self.state.other_keys.lock().unwrap() = BTreeMap::from([(access_key.to_owned(), secret_key.to_owned())]);
     }
 
     /// Stores or replaces an object without HTTP.
@@ -191,6 +251,16 @@ impl S3Server {
     /// Replaces an object as soon as a page under its prefix has been listed.
     pub fn replace_after_listing(&self, key: &str, content: impl Into<Bytes>) {
         self.state.replacements.lock().unwrap().push((key.to_owned(), content.into()));
+    }
+
+    /// Of several replacements of a key each listing makes one.
+    pub fn one_replacement_at_a_time(&self, on: bool) {
+        self.state.replaces_one_at_a_time.store(on, Ordering::Relaxed);
+    }
+
+    /// Replaces an object as soon as it was read so many times.
+    pub fn replace_after_reads(&self, key: &str, reads: u64, content: impl Into<Bytes>) {
+        self.state.replacements_of_reads.lock().unwrap().push((key.to_owned(), reads, content.into()));
     }
 
     /// Entries per page of a listing.
@@ -322,6 +392,23 @@ impl State {
         etag
     }
 
+    /// Counts a read of a key that is to be replaced.
+    fn replace_if_due(&self, key: &str) {
+        let mut waiting = self.replacements_of_reads.lock().unwrap();
+        let is_due = |(waiting, reads, _): &mut (String, u64, Bytes)| {
+            if waiting.as_str() != key {
+                return false;
+            }
+            *reads = reads.saturating_sub(1);
+            *reads == 0
+        };
+        let due: Vec<_> = waiting.extract_if(.., is_due).collect();
+        drop(waiting);
+        for (key, _, content) in due {
+            self.put(&key, content);
+        }
+    }
+
     fn get(&self, bucket: &str, key: &str, if_match: Option<&ETagCondition>) -> S3Result<Stored> {
         check_bucket(bucket)?;
         let stored = self.objects.lock().unwrap().get(key).cloned();
@@ -347,17 +434,86 @@ fn check_bucket(bucket: &str) -> S3Result<()> {
     if bucket == BUCKET { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
 }
 
-async fn accept(listener: TcpListener, service: S3Service, state: Arc<State>) {
+/// What meets one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Sound,
+    Unavailable,
+    Cut,
+    Delayed(Duration),
+    Reset,
+}
+
+impl State {
+    /// The same seed gives the same faults to the n-th request.
+    fn fate(&self, is_read: bool) -> Fate {
+        let (faults, injected, drawn) = &mut *self.faults.lock().unwrap();
+        *drawn += 1;
+        let mut text = faults.seed.to_be_bytes().to_vec();
+        text.extend(drawn.to_be_bytes());
+        let digest = sha2::Sha256::digest(&text);
+        let mut dice = u64::from_be_bytes(digest[..8].try_into().expect("eight bytes")) % 1_000;
+        let mut falls = |share: u64| {
+            let falls = dice < share;
+            dice = dice.saturating_sub(share);
+            falls
+        };
+        if falls(faults.unavailable) {
+            injected.unavailable += 1;
+            Fate::Unavailable
+        } else if falls(faults.cut) && is_read {
+            injected.cut += 1;
+            Fate::Cut
+        } else if falls(faults.delayed) {
+            injected.delayed += 1;
+            Fate::Delayed(faults.delay)
+        } else if falls(faults.reset) {
+            injected.reset += 1;
+            Fate::Reset
+        } else {
+            Fate::Sound
+        }
+    }
+}
+
+/// The keys that the server knows.
+struct Keys(Arc<State>);
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == ACCESS_KEY {
+            return Ok(SecretKey::from(SECRET_KEY));
+        }
+        let secret = self.0.other_keys.lock().unwrap().get(access_key).cloned();
+        secret.map(SecretKey::from).ok_or_else(|| s3_error!(InvalidAccessKeyId))
+    }
+}
+
+async fn accept(listener: TcpListener, service: S3Service, state: Arc<State>, tls: Option<TlsAcceptor>) {
     // Dropped with this task, so no connection outlives the server.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         // Head and body are two writes: without this the second one waits for the client's delayed acknowledgement.
         stream.set_nodelay(true).expect("a fresh connection takes the option");
-        connections.spawn(serve(stream, service.clone(), Arc::clone(&state)));
+        let (service, state, tls) = (service.clone(), Arc::clone(&state), tls.clone());
+        connections.spawn(async move {
+            match tls {
+                None => serve(stream, service, state).await,
+                // A client that does not trust the certificate leaves.
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => serve(stream, service, state).await,
+                    Err(_) => {}
+                },
+            }
+        });
     }
 }
 
-async fn serve(stream: TcpStream, service: S3Service, state: Arc<State>) {
+async fn serve<S>(stream: S, service: S3Service, state: Arc<State>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (service, state) = (service.clone(), Arc::clone(&state));
         async move {
@@ -383,7 +539,17 @@ async fn answer(
         return Err(HttpError::new("reset on request of the test".into()));
     }
     let is_listing = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
-    if take_one(&state.failures_left) || (!is_listing && take_one(&state.read_failures_left)) {
+    let fate = state.fate(request.method() == hyper::Method::GET && !is_listing);
+    match fate {
+        Fate::Reset => return Err(HttpError::new("reset on request of the test".into())),
+        Fate::Delayed(delay) => tokio::time::sleep(delay).await,
+        Fate::Cut => _ = state.cuts_left.fetch_add(1, Ordering::Relaxed),
+        Fate::Sound | Fate::Unavailable => {}
+    }
+    if fate == Fate::Unavailable
+        || take_one(&state.failures_left)
+        || (!is_listing && take_one(&state.read_failures_left))
+    {
         let text = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>later</Message></Error>".to_owned();
         let response = hyper::Response::builder().status(503).body(s3s::Body::from(text));
         return Ok(response.unwrap());
@@ -415,7 +581,13 @@ impl S3 for Backend {
         let contents: Vec<Object> = rest.by_ref().take(page_size).map(|(key, stored)| entry(key, &stored)).collect();
         let is_truncated = rest.peek().is_some();
         let last_key = contents.last().and_then(|object| object.key.clone());
-        let is_listed = |(key, _): &mut (String, Bytes)| key.starts_with(&prefix);
+        let one_at_a_time = state.replaces_one_at_a_time.load(Ordering::Relaxed);
+        let mut replaced = 0;
+        let is_listed = |(key, _): &mut (String, Bytes)| {
+            let is_due = key.starts_with(&prefix) && !(one_at_a_time && replaced > 0);
+            replaced += u64::from(is_due);
+            is_due
+        };
         let listed: Vec<_> = state.replacements.lock().unwrap().extract_if(.., is_listed).collect();
         for (key, content) in listed {
             state.put(&key, content);
@@ -447,6 +619,7 @@ impl S3 for Backend {
         let read = Read { key: input.key.clone(), start: range.start, size, at: Instant::now() };
         self.0.reads.lock().unwrap().push(read);
         let content = stored.content.read(range.clone()).map_err(S3Error::internal_error)?;
+        self.0.replace_if_due(&input.key);
         let content_range = input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end - 1));
         Ok(S3Response::new(GetObjectOutput {
             content_length: Some(content.len() as i64),

@@ -222,6 +222,15 @@ pub(super) const KEYS: &[Key] = &[
         shipped: "5",
     },
     Key {
+        path: "storage.retry_seconds",
+        kind: Kind::Integer { min: 1, max: 3_600 },
+        unit: "seconds",
+        default: Fallback::Fixed("240"),
+        doc: "Time that one request may take with all its attempts and the pauses between them.",
+        reason: "Four attempts that each run into the default request timeout; a run that hangs longer had better be started again.",
+        shipped: "240",
+    },
+    Key {
         path: "input.on_two_manifests",
         kind: Kind::Choice { names: &["warn", "error"], aliases: &[] },
         unit: "",

@@ -104,6 +104,7 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section { path: "reference", doc: "The small tables that the rollup needs besides usage." },
     Section { path: "performance", doc: "Threads and memory. Neither changes a result." },
+    Section { path: "stopping", doc: "What happens after SIGTERM or SIGINT." },
     Section { path: "logging", doc: "Log lines on standard error." },
 ];
 

@@ -340,7 +340,7 @@ async fn a_copy_that_stops_moving_ends_at_our_own_deadline() {
 }
 
 /// Waits until a session of ours is in the given state.
-async fn wait_for_session(client: &Client, state: &str) {
+pub(super) async fn wait_for_session(client: &Client, state: &str) {
     let sql = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
          AND application_name LIKE 'gristmill/%' AND {state}"

@@ -1,6 +1,7 @@
 //! The PostgreSQL target by itself against a real server: what is stored, what is replaced, what is refused.
 
 mod faults;
+mod faults_under_way;
 mod preparation;
 mod reference;
 mod replace;
@@ -9,6 +10,7 @@ mod tls;
 
 use gristmill::config::Postgres;
 use gristmill::init_db::{InitOptions, init_db};
+use gristmill::runtime::stopping::Stopping;
 use gristmill::sink::postgres::{PostgresSink, PostgresSinkOptions, encode_on_blocking_threads};
 use gristmill::time::BillingMonth;
 use tokio_postgres::Client;
@@ -42,6 +44,7 @@ fn sink_with(config: &Postgres, source_uuid: Uuid, delete_empty_days: bool) -> P
         cluster_id: "cluster-1".to_owned(),
         run_id: Uuid::new_v4(),
         delete_empty_days,
+        stopping: Stopping::default(),
     };
     PostgresSink::new(config, options, encode_on_blocking_threads()).expect("no ca_file is configured")
 }

@@ -42,6 +42,7 @@ pub fn config_for(postgres: &Postgres) -> Config {
             connect_timeout_seconds: 1,
             request_timeout_seconds: 1,
             retries: 0,
+            retry_seconds: 60,
         },
         target: Target::Postgres,
         postgres: Some(postgres.clone()),
@@ -54,6 +55,7 @@ pub fn config_for(postgres: &Postgres) -> Config {
             node_roles: NodeRoles::Postgres,
         },
         performance: Performance { max_workers: None, memory_budget: None },
+        stopping_grace_seconds: 90,
         logging: Logging { json: false, level: "info".to_owned() },
     }
 }

@@ -1,0 +1,206 @@
+//! Objects that were replaced between listing and reading → the same days planned anew, a bounded number of times: only
+//! footers of changed objects are read again, and days written from the object that is gone are written once more.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::Context;
+use super::pipeline::Outcome;
+use super::window::{self, ClosedDay, PreparedWindow};
+use crate::config::NodeRoles;
+use crate::discover::ObjectInfo;
+use crate::error::{ErrorKind, Failure};
+use crate::footers::{Footer, FooterError};
+use crate::plan::{BadObject, Plan};
+use crate::rollups::facts::{NodeRole, ReferenceData};
+use crate::runtime::retry::{Attempts, RetryPolicy};
+use crate::sink::Sink;
+use crate::time::{UsageDay, Window};
+
+/// An upload of several objects takes seconds; one that goes on for longer is met again by the next run.
+const POLICY: RetryPolicy = RetryPolicy {
+    retries: 3,
+    total: Duration::from_secs(24 * 3_600),
+    first_pause: Duration::from_millis(250),
+    longest_pause: Duration::from_secs(5),
+};
+
+/// The listed object and its footer.
+type Footers = [(Arc<ObjectInfo>, Result<Footer, FooterError>)];
+
+/// Footers of objects that are listed with the same key, size and tag as before.
+pub fn footers_still_true(
+    known: &Footers,
+    objects: &[Arc<ObjectInfo>],
+) -> Vec<(Arc<ObjectInfo>, Result<Footer, FooterError>)> {
+    let is_listed = |known: &Arc<ObjectInfo>| {
+        let found = objects.binary_search_by(|object| object.key.cmp(&known.key));
+        found.is_ok_and(|index| is_same(&objects[index], known))
+    };
+    let still_true = known.iter().filter(|(object, footer)| footer.is_ok() && is_listed(object));
+    still_true.filter_map(|(object, footer)| Some((Arc::clone(object), Ok(footer.as_ref().ok()?.clone())))).collect()
+}
+
+/// Prepares a window, again as long as objects change between listing and footer. What still changes then stays a bad object
+/// of its days.
+pub async fn prepare_settled(context: &Context<'_>, window: Window) -> Result<(PreparedWindow, [f64; 2]), Failure> {
+    let mut attempts = POLICY.begin();
+    let (mut prepared, mut seconds) = window::prepare(context, window).await?;
+    while let Some(failure) = changed_object(&prepared.plan) {
+        if !wait(&mut attempts, failure).await {
+            break;
+        }
+        let (again, more) = window::prepare_with(context, window, &prepared.footers).await?;
+        prepared = again;
+        seconds = [seconds[0] + more[0], seconds[1] + more[1]];
+    }
+    Ok((prepared, seconds))
+}
+
+/// Derives the roles of the window's nodes, on a new plan if an object changed meanwhile.
+pub async fn derive_roles_settled(
+    context: &Context<'_>,
+    prepared: &mut PreparedWindow,
+    window: Window,
+) -> Result<Vec<NodeRole>, Failure> {
+    let mut attempts = POLICY.begin();
+    loop {
+        let failure = match window::derive_roles(context, prepared, window).await {
+            Err(failure) if failure.kind == ErrorKind::ObjectChanged => failure,
+            result => return result,
+        };
+        if !wait(&mut attempts, &failure).await {
+            return Err(failure);
+        }
+        let (again, _) = context.options.stopping.unless_asked(prepare_settled(context, window)).await?;
+        *prepared = again;
+    }
+}
+
+/// Plans and writes the days anew whose objects changed while the window was read. A failure on the way ends the run, as
+/// part of the outcome: days that were written stay there.
+pub async fn write_changed_days(
+    context: &Context<'_>,
+    prepared: &mut PreparedWindow,
+    mut reference: ReferenceData,
+    sink: &Arc<dyn Sink>,
+    outcome: &mut Outcome<ClosedDay>,
+) {
+    let mut attempts = POLICY.begin();
+    while outcome.end.stopped_by.is_none() {
+        let is_changed = |failure: &&Failure| failure.kind == ErrorKind::ObjectChanged;
+        let Some(failure) = outcome.end.failed_days.values().find(is_changed) else { return };
+        if !wait(&mut attempts, failure).await {
+            return;
+        }
+        let (again, roles) = match plan_again(context, prepared).await {
+            Ok(planned) => planned,
+            Err(failure) if failure.kind == ErrorKind::ObjectChanged => continue,
+            Err(failure) => {
+                outcome.end.stopped_by = Some(failure);
+                return;
+            }
+        };
+        let mut days = changed_days(&prepared.plan, &again.plan);
+        days.extend(outcome.end.failed_days.iter().filter(|(_, failure)| is_changed(failure)).map(|(day, _)| *day));
+        if let Some(roles) = roles
+            && roles != reference.node_roles
+        {
+            // Roles are a fact of the whole window.
+            reference.node_roles = roles;
+            days.extend(again.plan.window.days());
+        }
+        let part = only(&again.plan, &days);
+        let more = window::write_days(context, &part, &again.scans, Arc::new(reference.clone()), sink).await;
+        take_over(outcome, more, &days);
+        *prepared = again;
+    }
+}
+
+/// The window as it is now, and its roles if they are derived.
+async fn plan_again(
+    context: &Context<'_>,
+    prepared: &PreparedWindow,
+) -> Result<(PreparedWindow, Option<Vec<NodeRole>>), Failure> {
+    let window = prepared.plan.window;
+    let prepare = window::prepare_with(context, window, &prepared.footers);
+    let (again, _) = context.options.stopping.unless_asked(prepare).await?;
+    let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
+    if let Some(bad) = again.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
+        return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
+    }
+    let roles = match context.config.reference.node_roles {
+        NodeRoles::Derive => Some(window::derive_roles(context, &again, window).await?),
+        _ => None,
+    };
+    Ok((again, roles))
+}
+
+/// Waits before the next look; false if there is none.
+async fn wait(attempts: &mut Attempts, failure: &Failure) -> bool {
+    let Some(pause) = attempts.pause_after(Duration::ZERO) else { return false };
+    warn!(error = %failure.message_with_causes(), pause_seconds = pause.as_secs_f64(), "planning again");
+    tokio::time::sleep(pause).await;
+    true
+}
+
+fn changed_object(plan: &Plan) -> Option<&Failure> {
+    plan.bad_objects.iter().map(|bad| &bad.failure).find(|failure| failure.kind == ErrorKind::ObjectChanged)
+}
+
+fn is_same(a: &ObjectInfo, b: &ObjectInfo) -> bool {
+    a.key == b.key && a.size == b.size && a.etag == b.etag && a.last_modified == b.last_modified
+}
+
+/// Days that have other objects than before.
+fn changed_days(before: &Plan, now: &Plan) -> BTreeSet<UsageDay> {
+    let pairs = before.days.iter().zip(&now.days);
+    let is_changed = |before: &[Arc<ObjectInfo>], now: &[Arc<ObjectInfo>]| {
+        before.len() != now.len() || before.iter().zip(now).any(|(before, now)| !is_same(before, now))
+    };
+    let changed = pairs.filter(|(before, now)| is_changed(&before.objects, &now.objects));
+    changed.map(|(_, now)| now.day).collect()
+}
+
+/// The part of a plan that concerns some days. The others are given up in it, so that their rows in shared row groups are
+/// passed over.
+fn only(plan: &Plan, days: &BTreeSet<UsageDay>) -> Plan {
+    let is_wanted = |day: &UsageDay| days.contains(day);
+    let chunks = plan.chunks.iter().filter(|chunk| chunk.days.iter().any(is_wanted));
+    let mut bad_objects: Vec<BadObject> = plan
+        .bad_objects
+        .iter()
+        .map(|bad| BadObject {
+            days: bad.days.iter().copied().filter(is_wanted).collect(),
+            failure: Failure::new(bad.failure.kind, bad.failure.message_with_causes()),
+        })
+        .collect();
+    bad_objects.push(BadObject {
+        days: plan.window.days().filter(|day| !is_wanted(day)).collect(),
+        failure: Failure::new(ErrorKind::ObjectChanged, "not planned again"),
+    });
+    Plan {
+        window: plan.window,
+        days: plan.days.iter().filter(|planned| is_wanted(&planned.day)).cloned().collect(),
+        chunks: chunks.cloned().collect(),
+        bad_objects,
+        object_count: plan.object_count,
+        absent_columns: plan.absent_columns.clone(),
+    }
+}
+
+/// How some days ended this time replaces how they ended before.
+fn take_over(outcome: &mut Outcome<ClosedDay>, more: Outcome<ClosedDay>, days: &BTreeSet<UsageDay>) {
+    outcome.end.failed_days.retain(|day, _| !days.contains(day));
+    outcome.end.failed_days.extend(more.end.failed_days.into_iter().filter(|(day, _)| days.contains(day)));
+    outcome.end.stopped_by = outcome.end.stopped_by.take().or(more.end.stopped_by);
+    outcome.end.peak_state_bytes = outcome.end.peak_state_bytes.max(more.end.peak_state_bytes);
+    // A day that failed this time keeps the rows that were written before it.
+    outcome.days.retain(|day, _| !outcome.end.failed_days.contains_key(day));
+    outcome.days.extend(more.days);
+    outcome.fetch_seconds += more.fetch_seconds;
+    outcome.compute_seconds += more.compute_seconds;
+}

@@ -1,0 +1,224 @@
+//! Credentials that expire, certificates of a private authority, and proxies: real servers inside the test.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::binary::Invocation;
+use crate::database;
+use crate::delivery::{Delivery, from_server, into_csv, settings};
+use crate::s3_server::S3Server;
+
+const DAYS: [&str; 2] = ["2025-10-01", "2025-10-02"];
+/// Names that rotate: each is taken until the next one was given out.
+const SECRET: &str = "a-secret-of-a-role";
+
+/// The certificate for `localhost` of the throwaway database server, and the authority that signed it.
+fn tls() -> (TlsAcceptor, PathBuf) {
+    let server = database::throwaway_server();
+    let (certificate, key) = server.certificate_files();
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), server.ca_file())
+}
+
+/// Gives out credentials that expire after a second; those given out before are refused from then on.
+struct Giver {
+    port: u16,
+    given: Arc<AtomicU64>,
+}
+
+impl Giver {
+    async fn start(server: Arc<S3Server>, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let given = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&given);
+        let is_sts = tls.is_some();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (server, counter, tls) = (Arc::clone(&server), Arc::clone(&counter), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        Some(tls) => give(tls.accept(stream).await.unwrap(), server, counter, is_sts).await,
+                        None => give(stream, server, counter, is_sts).await,
+                    }
+                });
+            }
+        });
+        Self { port, given }
+    }
+
+    fn given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
+    }
+}
+
+async fn give<S>(stream: S, server: Arc<S3Server>, given: Arc<AtomicU64>, is_sts: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let number = given.fetch_add(1, Ordering::Relaxed);
+        let key = format!("role-key-{number}");
+        server.accept_key(&key, SECRET);
+        let expiry = (chrono::Utc::now() + chrono::Duration::seconds(1)).to_rfc3339();
+        let text = if is_sts {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            assert!(query.contains("Action=AssumeRoleWithWebIdentity") && query.contains("WebIdentityToken=the-token"));
+            format!(
+                "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+                 <AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{SECRET}</SecretAccessKey>\
+                 <SessionToken>session</SessionToken><Expiration>{expiry}</Expiration></Credentials>\
+                 </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+            )
+        } else {
+            assert_eq!(request.headers()["authorization"], "the-token");
+            json!({"AccessKeyId": key, "SecretAccessKey": SECRET, "Token": "session", "Expiration": expiry}).to_string()
+        };
+        async move { Ok::<_, std::convert::Infallible>(hyper::Response::new(s3s::Body::from(text))) }
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+}
+
+/// A run without keys in its configuration.
+fn without_keys(server: &S3Server, output: &std::path::Path) -> Value {
+    let mut settings = into_csv(from_server(settings(output, DAYS[0], DAYS[1]), server), output);
+    for key in ["access_key", "secret_key"] {
+        settings["storage"].as_object_mut().unwrap().remove(key);
+    }
+    settings["storage"]["concurrent_requests"] = json!(1);
+    settings["storage"]["retries"] = json!(4);
+    settings
+}
+
+fn token_file(folder: &std::path::Path) -> String {
+    let file = folder.join("token");
+    std::fs::write(&file, "the-token").unwrap();
+    file.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_a_container_are_fetched_again_once_they_expired() {
+    let server = Arc::new(S3Server::start().await);
+    Delivery::of(&DAYS, 1.0).store(&server);
+    // Longer than the credentials hold, so that one set of them cannot be enough.
+    server.set_latency(std::time::Duration::from_millis(300));
+    let giver = Giver::start(Arc::clone(&server), None).await;
+    let (output, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ended = Invocation::with("run", &without_keys(&server, output.path()))
+        .variable("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("http://127.0.0.1:{}/", giver.port))
+        .variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token_file(folder.path()))
+        .run()
+        .await;
+    ended.expect(0, &["written"]);
+    assert!(giver.given() >= 2, "{} sets of credentials", giver.given());
+    assert!(!ended.all_text().contains(SECRET) && !ended.all_text().contains("the-token"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_identity_is_turned_into_credentials_again_once_they_expired() {
+    let (acceptor, ca_file) = tls();
+    let server = Arc::new(S3Server::start().await);
+    Delivery::of(&DAYS, 1.0).store(&server);
+    server.set_latency(std::time::Duration::from_millis(300));
+    let giver = Giver::start(Arc::clone(&server), Some(acceptor)).await;
+    let (output, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut settings = without_keys(&server, output.path());
+    settings["storage"]["ca_file"] = json!(ca_file);
+    let ended = Invocation::with("run", &settings)
+        .variable("AWS_WEB_IDENTITY_TOKEN_FILE", &token_file(folder.path()))
+        .variable("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+        .variable("AWS_ENDPOINT_URL_STS", &format!("https://localhost:{}/", giver.port))
+        .run()
+        .await;
+    ended.expect(0, &["written"]);
+    assert!(giver.given() >= 2, "{} sets of credentials", giver.given());
+    assert!(!ended.all_text().contains(SECRET) && !ended.all_text().contains("the-token"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_for_credentials_that_is_down_is_no_refusal() {
+    let server = S3Server::start().await;
+    let (output, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let ended = Invocation::with("run", &without_keys(&server, output.path()))
+        .variable("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("http://{free}/"))
+        .variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token_file(folder.path()))
+        .run()
+        .await;
+    ended.expect(75, &["the environment offers no credentials", "trying again"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_behind_tls_needs_its_authority_and_its_name() {
+    let (acceptor, ca_file) = tls();
+    let server = S3Server::start_tls(acceptor).await;
+    Delivery::of(&DAYS, 1.0).store(&server);
+    let output = tempfile::tempdir().unwrap();
+    let mut settings = into_csv(from_server(settings(output.path(), DAYS[0], DAYS[1]), &server), output.path());
+    settings["storage"]["allow_http"] = json!(false);
+    settings["storage"]["retries"] = json!(0);
+    Invocation::with("run", &settings).run().await.expect(75, &["cannot be reached", "certificate"]);
+    settings["storage"]["ca_file"] = json!(ca_file);
+    Invocation::with("run", &settings).run().await.expect(0, &["written"]);
+    // The same server under a name that its certificate does not have.
+    let endpoint = server.endpoint().replace("localhost", "127.0.0.1");
+    settings["storage"]["endpoint"] = json!(endpoint);
+    Invocation::with("run", &settings).run().await.expect(75, &["cannot be reached", "certificate"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_the_environment_is_used_except_where_it_says_not_to() {
+    let (acceptor, ca_file) = tls();
+    let server = S3Server::start_tls(acceptor).await;
+    Delivery::of(&DAYS, 1.0).store(&server);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let tunnels = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&tunnels);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counter.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(tunnel(stream));
+        }
+    });
+    let output = tempfile::tempdir().unwrap();
+    let mut settings = into_csv(from_server(settings(output.path(), DAYS[0], DAYS[1]), &server), output.path());
+    settings["storage"]["ca_file"] = json!(ca_file);
+    Invocation::with("run", &settings).variable("HTTPS_PROXY", &proxy).run().await.expect(0, &["written"]);
+    let through_proxy = tunnels.load(Ordering::Relaxed);
+    assert!(through_proxy > 0);
+    let direct = Invocation::with("run", &settings).variable("HTTPS_PROXY", &proxy).variable("NO_PROXY", "localhost");
+    direct.run().await.expect(0, &["written"]);
+    assert_eq!(tunnels.load(Ordering::Relaxed), through_proxy);
+}
+
+/// Answers one CONNECT and passes bytes on.
+async fn tunnel(mut client: TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let text = String::from_utf8(head).unwrap();
+    let target = text.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).expect("a CONNECT").to_owned();
+    let mut server = TcpStream::connect(target).await.unwrap();
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    // Either side may close first.
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}
