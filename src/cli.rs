@@ -15,6 +15,7 @@ use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, genera
 use crate::init_db::{InitOptions, init_db as make_ready};
 use crate::rollups::reference_sql;
 use crate::rollups::semantics::Semantics;
+use crate::run::planning::{PlanOptions, plan_period};
 use crate::run::verify::{VerifyOptions, verify_target};
 use crate::run::{self, RunOptions, check};
 use crate::runtime::limits;
@@ -44,7 +45,8 @@ pub struct Cli {
 enum Command {
     /// Aggregate a period and write it to the target, replacing each day as a whole.
     Run(RunArguments),
-    /// Print what a run would read: days, objects, row groups, bytes, memory. Reads footers only, writes nothing.
+    /// Print what a run would read (days, objects, row groups, bytes, memory), which days it would leave out and why. Reads
+    /// footers, the ledger, and what derived node roles come from if that changed. Writes nothing.
     Plan(PlanArguments),
     /// Look for everything that would stop a run and say how to mend it. Writes nothing.
     Check(ConfigArguments),
@@ -93,6 +95,7 @@ fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
     let options = RunOptions {
         allow_empty: arguments.allow_empty,
         delete_empty_days: arguments.delete_empty_days,
+        force: arguments.force,
         ..RunOptions::default()
     };
     let progress = Progress::new();
@@ -106,11 +109,14 @@ fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
 
 fn plan_command(arguments: &PlanArguments) -> Result<u8, Failure> {
     let config = load(&arguments.config)?.config;
-    let options = RunOptions { allow_empty: arguments.allow_empty, ..RunOptions::default() };
+    let options = PlanOptions { allow_empty: arguments.allow_empty, diff: arguments.diff };
     let progress = Progress::hidden();
-    let text = until_stopped(run::plan_text(&config, &options, &progress))?;
-    print(&text);
-    Ok(0)
+    let report = until_stopped(plan_period(&config, options, &progress))?;
+    print(&report.text());
+    if let Some(path) = &arguments.report {
+        write_json(path, &report)?;
+    }
+    Ok(report.exit_code)
 }
 
 fn check_command(arguments: &ConfigArguments) -> Result<u8, Failure> {

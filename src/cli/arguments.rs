@@ -29,6 +29,9 @@ pub(super) struct RunArguments {
     /// A period without any object is a success instead of an error. Never deletes anything.
     #[arg(long)]
     pub(super) allow_empty: bool,
+    /// Write days again although nothing changed that their rows are made from. What target.guard refuses it refuses all the same.
+    #[arg(long)]
+    pub(super) force: bool,
     /// Days without any input row lose their old rows in the target instead of keeping them. A month without any object is
     /// never touched.
     #[arg(long)]
@@ -42,6 +45,13 @@ pub(super) struct PlanArguments {
     /// A period without any object is no error.
     #[arg(long)]
     pub(super) allow_empty: bool,
+    /// Also compute the days that a run would write, and print how their rows and totals differ from those in the target. Takes as
+    /// long as the run, writes nothing, needs only SELECT.
+    #[arg(long)]
+    pub(super) diff: bool,
+    /// Write the plan to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

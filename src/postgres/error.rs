@@ -148,6 +148,27 @@ pub enum PostgresError {
         /// Sum in the table, as text because it may be `NaN`.
         found: String,
     },
+    /// The day's rows or a total of theirs differ too much from those that they would replace.
+    #[error(
+        "day {day} in {table}: {total} moves from {old} to {new} ({percent}); target.guard.max_change_percent is \
+         {limit}; nothing was changed"
+    )]
+    ChangeTooLarge {
+        /// The day.
+        day: UsageDay,
+        /// Schema and table.
+        table: String,
+        /// `rows`, or the column.
+        total: String,
+        /// Over the rows that are there.
+        old: String,
+        /// Over the rows of this run.
+        new: String,
+        /// The difference, with its sign.
+        percent: String,
+        /// The configured limit.
+        limit: f64,
+    },
     /// Rows that cannot be expressed in the target's types.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -169,6 +190,7 @@ impl PostgresError {
             PostgresError::NotReady(findings) => {
                 findings.first().map_or(ErrorKind::TargetShape, |finding| finding.kind)
             }
+            PostgresError::ChangeTooLarge { .. } => ErrorKind::ChangeTooLarge,
             PostgresError::RowsDiffer { .. } | PostgresError::SumDiffers { .. } => ErrorKind::NotConserved,
             PostgresError::Encode(error) => error.kind(),
         }

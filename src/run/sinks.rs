@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 
 use super::Context;
-use crate::config::Target;
+use crate::config::{Postgres, Target};
 use crate::enrich::batches::schema;
 use crate::error::{ErrorKind, Failure};
 use crate::postgres::copy::EncodeError;
@@ -36,13 +36,7 @@ impl Sinks {
                 let postgres = config.postgres.as_ref().ok_or_else(|| {
                     Failure::new(ErrorKind::Config, "target.kind is postgres, but target.postgres is missing")
                 })?;
-                let options = PostgresSinkOptions {
-                    source_uuid: config.source.uuid,
-                    cluster_id: config.source.cluster_id.clone(),
-                    run_id: context.run_id,
-                    delete_empty_days: context.options.delete_empty_days,
-                };
-                let sink = PostgresSink::new(postgres, options, encode_on(context.pool.clone()))?;
+                let sink = postgres_sink(context, postgres)?;
                 let months: Vec<BillingMonth> = windows.iter().map(|window| window.month()).collect();
                 sink.prepare(&months).await?;
                 Ok(Self::Postgres(Box::new(sink)))
@@ -57,6 +51,19 @@ impl Sinks {
             Self::Same(sink) => Arc::clone(sink),
         }
     }
+}
+
+/// The PostgreSQL target as it is configured. Nothing is asked of the database yet.
+pub fn postgres_sink(context: &Context<'_>, postgres: &Postgres) -> Result<PostgresSink, Failure> {
+    let config = context.config;
+    let options = PostgresSinkOptions {
+        source_uuid: config.source.uuid,
+        cluster_id: config.source.cluster_id.clone(),
+        run_id: context.run_id,
+        delete_empty_days: context.options.delete_empty_days,
+        max_change_percent: config.max_change_percent,
+    };
+    Ok(PostgresSink::new(postgres, options, encode_on(context.pool.clone()))?)
 }
 
 /// Encodes rows for COPY on the CPU pool.

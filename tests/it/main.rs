@@ -31,6 +31,7 @@ mod bad_storage;
 mod convert;
 mod corrupt_pages;
 mod generate;
+mod incremental;
 mod overlap;
 mod postgres;
 mod rerun;

@@ -36,12 +36,14 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("storage.request_timeout_seconds", "3", &[]),
     ("storage.retries", "0", &[]),
     ("input.on_two_manifests", "error", &[]),
+    ("input.on_disappeared", "accept", &[]),
     ("labels.on_malformed", "empty", &[]),
     ("semantics", "trino", &[]),
     ("on_bad_day", "stop", &[]),
     ("target.kind", "none", &[]),
     ("target.file.path", "out", &["target.kind=file"]),
     ("target.file.format", "parquet", &["target.kind=file", "target.file.path=out"]),
+    ("target.guard.max_change_percent", "12.5", &[]),
     ("target.postgres.host", "other", &[]),
     ("target.postgres.port", "5433", &[]),
     ("target.postgres.database", "other", &[]),
@@ -186,6 +188,8 @@ target:
   file:
     path: null
     format: csv  # default
+  guard:
+    max_change_percent: null
   postgres:
     host: db
     port: 5433  # from --set

@@ -42,6 +42,7 @@ fn sink_with(config: &Postgres, source_uuid: Uuid, delete_empty_days: bool) -> P
         cluster_id: "cluster-1".to_owned(),
         run_id: Uuid::new_v4(),
         delete_empty_days,
+        max_change_percent: None,
     };
     PostgresSink::new(config, options, encode_on_blocking_threads()).expect("no ca_file is configured")
 }
