@@ -71,10 +71,10 @@ pub struct PlanDay {
 pub struct DayDifference {
     /// Number of rows.
     pub rows: Figure,
-    /// Column → its sum.
-    pub totals: BTreeMap<&'static str, Figure>,
+    /// Column → its sum over all rows; `column of pods` → over the rows that are no unallocated capacity.
+    pub totals: BTreeMap<String, Figure>,
     /// The figure for which target.guard.max_change_percent would refuse the day; null if it would not.
-    pub refused_for: Option<&'static str>,
+    pub refused_for: Option<String>,
 }
 
 /// One figure, before and after.
@@ -172,8 +172,8 @@ impl DayDifference {
         let (rows, totals) = diff.changes.split_first().expect("the number of rows is always compared");
         Self {
             rows: figure(rows),
-            totals: totals.iter().map(|change| (change.total, figure(change))).collect(),
-            refused_for: diff.refused_for.as_ref().map(|change| change.total),
+            totals: totals.iter().map(|change| (change.total.clone(), figure(change))).collect(),
+            refused_for: diff.refused_for.as_ref().map(|change| change.total.clone()),
         }
     }
 
@@ -184,7 +184,7 @@ impl DayDifference {
         for (column, figure) in moved {
             writeln!(out, "    {column} {}", figure.text())?;
         }
-        match self.refused_for {
+        match &self.refused_for {
             Some(total) => writeln!(out, "    target.guard.max_change_percent refuses the day for its {total}"),
             None => Ok(()),
         }

@@ -300,17 +300,20 @@ fn close_day<'a>(
                 let (label_stats, dropped) = (state.label_stats(), state.labels.stats().operator_pairs_dropped);
                 drop(tables);
                 drop(state);
+                let unallocated = columns.unallocated_sums()?;
                 let sums = in_pieces(columns.batch_count(), |batch| {
                     if reads_rows { columns.round(batch) } else { columns.make(batch) }
                 });
                 let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
-                Ok((columns, sums, label_rows, label_stats, dropped))
+                let of_pods = |((name, sum), (_, unallocated)): (&(_, i128), &(_, i128))| (*name, sum - unallocated);
+                let pod_sums = sums.iter().zip(&unallocated).map(of_pods).collect();
+                Ok((columns, [sums, pod_sums], label_rows, label_stats, dropped))
             };
-        let (columns, sums, label_rows, label_stats, operator_pairs_dropped) =
+        let (columns, [sums, pod_sums], label_rows, label_stats, operator_pairs_dropped) =
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
         let rows = Rows::Columns(Arc::new(columns));
-        let rows = DayRows { day: number, rows, input_row_count, fingerprint, made_from, sums };
+        let rows = DayRows { day: number, rows, input_row_count, fingerprint, made_from, sums, pod_sums };
         let row_count = rows.row_count();
         // The target takes the rows with it.
         let sums = rows.sums.clone();

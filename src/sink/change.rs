@@ -6,8 +6,8 @@ use crate::postgres::scope::Totals;
 /// How one figure of a day moves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// `rows`, or the column that is summed.
-    pub total: &'static str,
+    /// `rows`; a column that is summed over all rows; or one over the rows of pods, `column of pods`.
+    pub total: String,
     /// Over the rows that are there.
     pub old: String,
     /// Over the rows that would replace them.
@@ -34,15 +34,25 @@ impl Change {
     }
 }
 
-/// Every figure of a day: rows first, then the sums in their order. `old` has the same sums as `new`.
-pub fn changes(old: &Totals, row_count: u64, sums: &[(&'static str, i128)]) -> Vec<Change> {
+/// Sums of a day by column: over all of its rows, and over those of pods alone.
+pub type DaySums<'a> = [&'a [(&'static str, i128)]; 2];
+
+/// The columns of both kinds, as `Scope::totals` takes them.
+pub fn columns(sums: DaySums<'_>) -> [Vec<&'static str>; 2] {
+    sums.map(|sums| sums.iter().map(|(column, _)| *column).collect())
+}
+
+/// Every figure of a day: rows first, then the sums in their order. `old` has sums of the same columns.
+pub fn changes(old: &Totals, row_count: u64, [all, of_pods]: DaySums<'_>) -> Vec<Change> {
     let rows = Change {
-        total: "rows",
+        total: "rows".to_owned(),
         old: old.row_count.to_string(),
         new: row_count.to_string(),
         percent: percent(Some(i128::from(old.row_count)), i128::from(row_count)),
     };
-    let sums = sums.iter().zip(&old.sums).map(|((total, new), old)| {
+    let all = all.iter().map(|(column, sum)| ((*column).to_owned(), sum));
+    let of_pods = of_pods.iter().map(|(column, sum)| (format!("{column} of pods"), sum));
+    let sums = all.chain(of_pods).zip(&old.sums).map(|((total, new), old)| {
         let number: Option<i128> = old.parse().ok();
         let old = number.map_or_else(|| old.clone(), text);
         Change { total, old, new: text(*new), percent: percent(number, *new) }
@@ -79,21 +89,22 @@ mod tests {
     const UNIT: i128 = 1_000_000_000_000_000;
 
     fn moved(old_rows: u64, old: &str, rows: u64, new: i128) -> (Totals, Vec<Change>) {
-        let old = Totals { row_count: old_rows, sums: vec![old.to_owned()] };
-        let changes = changes(&old, rows, &[("measure", new)]);
+        let old = Totals { row_count: old_rows, sums: vec![old.to_owned(), "0".to_owned()] };
+        let changes = changes(&old, rows, [&[("measure", new)], &[("measure", 0)]]);
+        assert_eq!(changes.last().map(|change| change.total.as_str()), Some("measure of pods"));
         (old, changes)
     }
 
     #[test]
     fn figures_move_by_percent_of_the_old_one() {
         let (old, found) = moved(4, &(10 * UNIT).to_string(), 5, 11 * UNIT);
-        assert_eq!((found[0].total, found[0].percent), ("rows", Some(25.0)));
+        assert_eq!((found[0].total.as_str(), found[0].percent), ("rows", Some(25.0)));
         assert_eq!((found[1].old.as_str(), found[1].new.as_str()), ("10.000000000000000", "11.000000000000000"));
         assert_eq!(found[1].percent, Some(10.0));
         assert_eq!(found[1].percent_text(), "+10.00 %");
         assert_eq!(too_large(&old, &found, None), None);
         assert_eq!(too_large(&old, &found, Some(25.0)), None, "as much as allowed is allowed");
-        assert_eq!(too_large(&old, &found, Some(24.9)).map(|change| change.total), Some("rows"));
+        assert_eq!(too_large(&old, &found, Some(24.9)).map(|change| change.total), Some("rows".to_owned()));
         let (old, found) = moved(4, &(10 * UNIT).to_string(), 4, 8 * UNIT);
         assert_eq!(
             too_large(&old, &found, Some(10.0)).map(|change| change.percent_text()),

@@ -43,8 +43,9 @@ impl DiffSink {
         if self.target.leaves_as_it_is(&rows) {
             return Ok(Written::LeftAsItWas);
         }
-        let old = self.target.totals(rows.day, &rows.sums).await?;
-        let changes = changes(&old, row_count, &rows.sums);
+        let sums = [&rows.sums[..], &rows.pod_sums];
+        let old = self.target.totals(rows.day, sums).await?;
+        let changes = changes(&old, row_count, sums);
         let refused_for = too_large(&old, &changes, self.target.max_change_percent());
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.insert(rows.day, DayDiff { changes, refused_for });

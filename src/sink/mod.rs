@@ -36,6 +36,9 @@ pub struct DayRows {
     pub made_from: MadeFrom,
     /// Name → sum of each summed pod measure over the rows, in the target's units and scale (numeric(33,15) as integer).
     pub sums: Vec<(&'static str, i128)>,
+    /// The same over the rows of pods alone, for a target that compares days. In the sums above unallocated capacity makes up for
+    /// every change of usage.
+    pub pod_sums: Vec<(&'static str, i128)>,
 }
 
 impl DayRows {

@@ -22,7 +22,7 @@ use crate::postgres::retry::retrying;
 use crate::postgres::scope::{Scope, Totals};
 use crate::postgres::shape::TargetShape;
 use crate::postgres::sql::TableName;
-use crate::sink::change::{changes, too_large};
+use crate::sink::change::{DaySums, changes, columns, too_large};
 use crate::sink::{DayRows, RecordedDays, Rows, Sink, Written};
 use crate::time::{BillingMonth, UsageDay, Window};
 
@@ -138,9 +138,9 @@ impl PostgresSink {
     }
 
     /// Count and sums of the day's rows that are there, read without changing anything.
-    pub(super) async fn totals(&self, day: UsageDay, sums: &[(&'static str, i128)]) -> Result<Totals, PostgresError> {
-        let columns: Vec<&'static str> = sums.iter().map(|(column, _)| *column).collect();
-        let (scope, columns) = (self.scope(), &columns);
+    pub(super) async fn totals(&self, day: UsageDay, sums: DaySums<'_>) -> Result<Totals, PostgresError> {
+        let (scope, [all, of_pods]) = (self.scope(), columns(sums));
+        let columns = [&all[..], &of_pods[..]];
         let action = format!("day {day} in {}: reading its totals", self.shared.table);
         retrying(&action, || async {
             let lease = self.shared.begin_look(&action).await?;
@@ -389,15 +389,16 @@ impl DayTransaction<'_> {
     /// of the day: the ledger may not know the rows that are there.
     async fn guard(&self, connection: &Connection, scope: &Scope, action: &str) -> Result<(), PostgresError> {
         let Some(limit) = self.sink.max_change_percent() else { return Ok(()) };
-        let columns: Vec<&'static str> = self.rows.sums.iter().map(|(column, _)| *column).collect();
-        let old = scope.totals(connection, self.day(), &columns, action).await?;
-        match too_large(&old, &changes(&old, self.row_count, &self.rows.sums), Some(limit)) {
+        let sums = [&self.rows.sums[..], &self.rows.pod_sums];
+        let [all, of_pods] = columns(sums);
+        let old = scope.totals(connection, self.day(), [&all, &of_pods], action).await?;
+        match too_large(&old, &changes(&old, self.row_count, sums), Some(limit)) {
             None => Ok(()),
             Some(change) => Err(PostgresError::ChangeTooLarge {
                 day: self.day(),
                 table: self.sink.shared.table.to_string(),
-                total: change.total.to_owned(),
                 percent: change.percent_text(),
+                total: change.total,
                 old: change.old,
                 new: change.new,
                 limit,
@@ -416,7 +417,7 @@ impl DayTransaction<'_> {
     /// What is in the table must be what was computed: as many rows, and the same sums to the last digit.
     async fn check_totals(&self, connection: &Connection, scope: &Scope, action: &str) -> Result<(), PostgresError> {
         let columns: Vec<&'static str> = self.rows.sums.iter().map(|(column, _)| *column).collect();
-        let totals = scope.totals(connection, self.rows.day, &columns, action).await?;
+        let totals = scope.totals(connection, self.rows.day, [&columns, &[]], action).await?;
         self.compare_count("rows of the day's scope", totals.row_count)?;
         for ((column, expected), found) in self.rows.sums.iter().zip(totals.sums) {
             if found.parse() != Ok(*expected) {

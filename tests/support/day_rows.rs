@@ -72,6 +72,7 @@ pub fn pod_rows(day: UsageDay, source: Uuid, row_count: usize, usage: i128, repo
         input_row_count: row_count as u64 * 24,
         fingerprint: [7; 32],
         made_from: MadeFrom::default(),
+        pod_sums: Vec::new(),
         sums: vec![(MEASURE, usage * UNIT * row_count as i128)],
     }
 }

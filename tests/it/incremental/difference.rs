@@ -7,7 +7,9 @@ use super::{Bed, DAYS, TABLE, days_with};
 use crate::binary::{Ended, Invocation};
 use crate::delivery::{pod_key, pod_object};
 
-const USAGE: &str = "pod_usage_cpu_core_hours";
+/// Over all rows unallocated capacity makes up for what pods use less.
+const USAGE: &str = "pod_usage_cpu_core_hours of pods";
+const LIMIT: &str = "pod_limit_cpu_core_hours";
 const GUARD: [&str; 2] = ["--set", "target.guard.max_change_percent=10"];
 
 fn percent(ended: &Ended, day: &str) -> f64 {
@@ -51,11 +53,11 @@ async fn a_comparison_shows_rows_and_totals_and_needs_no_right_to_write() {
     // A run does what was said.
     let foretold: Vec<String> = DAYS[1..]
         .iter()
-        .map(|day| ended.day(day)["difference"]["totals"][USAGE]["new"].as_str().unwrap().to_owned())
+        .map(|day| ended.day(day)["difference"]["totals"][LIMIT]["new"].as_str().unwrap().to_owned())
         .collect();
     let ended = bed.run(&[]).await;
     ended.expect(0, &[]);
-    let came: Vec<&str> = DAYS[1..].iter().map(|day| ended.day(day)["sums"][USAGE].as_str().unwrap()).collect();
+    let came: Vec<&str> = DAYS[1..].iter().map(|day| ended.day(day)["sums"][LIMIT].as_str().unwrap()).collect();
     assert_eq!(came, foretold);
 }
 
@@ -103,8 +105,8 @@ async fn the_guard_refuses_days_that_move_too_far() {
     };
 
     let ended = bed.command("plan", &["--diff", GUARD[0], GUARD[1]]).await;
-    ended.expect(0, &["target.guard.max_change_percent refuses the day for its pod_usage_cpu_core_hours"]);
-    assert_eq!(ended.day(DAYS[1])["difference"]["refused_for"], USAGE);
+    ended.expect(0, &["target.guard.max_change_percent refuses the day for its pod_limit_cpu_core_hours"]);
+    assert_eq!(ended.day(DAYS[1])["difference"]["refused_for"], LIMIT);
     assert_eq!(ended.day(DAYS[0])["difference"]["refused_for"], json!(null));
     assert_eq!(ended.day(DAYS[3])["difference"]["refused_for"], json!(null));
 
@@ -112,7 +114,7 @@ async fn the_guard_refuses_days_that_move_too_far() {
     ended.expect(
         65,
         &[
-            &format!("day {} in {TABLE}: {USAGE} moves from 48.000000000000000 to 57.6", DAYS[1]),
+            &format!("day {} in {TABLE}: {LIMIT} moves from 48.000000000000000 to 57.6", DAYS[1]),
             "(+20.00 %); target.guard.max_change_percent is 10; nothing was changed",
             "gristmill plan --diff",
         ],
@@ -138,6 +140,23 @@ async fn the_guard_refuses_days_that_move_too_far() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guard_looks_at_the_rows_that_are_there_not_at_the_ledger() {
     let bed = Bed::filled().await;
+    // Usage alone, which unallocated capacity hides in the sums over all rows.
+    let less = |row: crate::usage::PodRow| crate::usage::PodRow { usage: [Some(1_800.0); 8], ..row };
+    let half: Vec<_> = crate::delivery::pod_rows(DAYS[3], 1.0)
+        .into_iter()
+        .map(|row| {
+            let limits = [row.usage[3], row.usage[7]];
+            let mut row = less(row);
+            (row.usage[3], row.usage[7]) = (limits[0], limits[1]);
+            row
+        })
+        .collect();
+    let full = bed.server.content(&pod_key(DAYS[3]));
+    bed.server.put(&pod_key(DAYS[3]), crate::usage::parquet(crate::usage::pod_columns(&half), half.len()));
+    bed.run(&GUARD)
+        .await
+        .expect(65, &[&format!("{USAGE} moves from 48.000000000000000 to 24.000000000000000 (-50.00 %)")]);
+    bed.server.put(&pod_key(DAYS[3]), full);
     // Without a ledger row, as after taking over from another writer.
     bed.execute("DELETE FROM gristmill.day_ledger").await;
     bed.server.put(&pod_key(DAYS[0]), pod_object(DAYS[0], 3.0));

@@ -47,6 +47,7 @@ async fn every_type_comes_back_as_it_was_sent() {
         input_row_count: 6,
         fingerprint: [1; 32],
         made_from: MadeFrom::default(),
+        pod_sums: Vec::new(),
         sums: vec![("pod_usage_cpu_core_hours", 1 - UNIT / 2)],
     };
     let written = sink(&config, source).replace(rows).await.unwrap();
