@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::UsageDay;
+
 /// Objects of a day that are noted by name. Reports have a handful per day; an upload in pieces has hundreds at most.
 const MOST_OBJECTS: usize = 1_000;
 /// Objects that a message names; the others are counted.
@@ -33,6 +35,17 @@ pub struct NotedRoles {
     pub from: String,
     /// The roles of the day's nodes.
     pub of_day: String,
+    /// The same of every day of the window that has nodes, as they came out with this day's: days that were left alone then need
+    /// not be looked at again. By date.
+    pub of_days: BTreeMap<String, String>,
+}
+
+impl NotedRoles {
+    /// What is noted about a day of a window whose roles came from `from`, with what came out for its days. A day without nodes has
+    /// no roles, which is the empty text.
+    pub fn new(from: String, of_days: BTreeMap<String, String>, day: UsageDay) -> Self {
+        Self { of_day: of_days.get(&day.to_string()).cloned().unwrap_or_default(), from, of_days }
+    }
 }
 
 impl MadeFrom {
@@ -114,12 +127,12 @@ mod tests {
         assert_eq!(before.differences(&now), named);
         let mut other = before.clone();
         other.replace = "reference".to_owned();
-        other.roles = Some(NotedRoles { from: "x".to_owned(), of_day: "y".to_owned() });
+        other.roles = Some(NotedRoles { of_day: "y".to_owned(), ..NotedRoles::default() });
         let named = ["derived node roles changed", "target.postgres.replace changed"];
         assert_eq!(before.differences(&other), named);
         // Roles that came out the same from other objects are the same roles.
         let mut again = other.clone();
-        again.roles = Some(NotedRoles { from: "z".to_owned(), of_day: "y".to_owned() });
+        again.roles = Some(NotedRoles { from: "z".to_owned(), of_day: "y".to_owned(), ..NotedRoles::default() });
         assert_eq!(other.differences(&again), Vec::<String>::new());
     }
 

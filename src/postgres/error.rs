@@ -150,22 +150,15 @@ pub enum PostgresError {
     },
     /// The day's rows or a total of theirs differ too much from those that they would replace.
     #[error(
-        "day {day} in {table}: {total} moves from {old} to {new} ({percent}); target.guard.max_change_percent is \
-         {limit}; nothing was changed"
+        "day {day} in {table}: {change}; target.guard.max_change_percent allows {limit}; the day is left as it was"
     )]
     ChangeTooLarge {
         /// The day.
         day: UsageDay,
         /// Schema and table.
         table: String,
-        /// `rows`, or the column.
-        total: String,
-        /// Over the rows that are there.
-        old: String,
-        /// Over the rows of this run.
-        new: String,
-        /// The difference, with its sign.
-        percent: String,
+        /// Which figure would go from what to what.
+        change: String,
         /// The configured limit.
         limit: f64,
     },

@@ -26,15 +26,14 @@ pub struct DerivedRoles {
     pub roles: Vec<NodeRole>,
     /// What they came from.
     from: String,
-    /// Digest of the roles of each day's nodes.
-    of_days: BTreeMap<UsageDay, String>,
+    /// Digest of the roles of each day's nodes, by date.
+    of_days: BTreeMap<String, String>,
 }
 
 impl DerivedRoles {
     /// What the ledger notes about the roles of a day.
     pub fn noted(&self, day: UsageDay) -> NotedRoles {
-        let of_day = self.of_days.get(&day).cloned();
-        NotedRoles { from: self.from.clone(), of_day: of_day.unwrap_or_else(|| hexadecimal(&roles_digest([].iter()))) }
+        NotedRoles::new(self.from.clone(), self.of_days.clone(), day)
     }
 }
 
@@ -84,6 +83,6 @@ pub async fn derive(
     let found = roles.lock().unwrap_or_else(PoisonError::into_inner);
     let roles = found.finish();
     let of_days = found.of_days(&roles).into_iter();
-    let of_days = of_days.map(|(day, roles)| (day, hexadecimal(&roles_digest(roles.iter())))).collect();
+    let of_days = of_days.map(|(day, roles)| (day.to_string(), hexadecimal(&roles_digest(roles.iter())))).collect();
     Ok(DerivedRoles { roles, from: roles_from(context.config, role_plan), of_days })
 }

@@ -2,6 +2,7 @@
 //! rows is fetched, and whether anything is written afterwards or not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use tracing::info;
 
@@ -88,6 +89,8 @@ pub struct Decisions {
     pub ingredients: BTreeMap<UsageDay, Ingredients>,
     /// Why derived node roles are not known, if somebody who only looks met that.
     pub no_roles: Option<Failure>,
+    /// Seconds of the first pass over the objects that roles come from, if there was one.
+    pub roles_seconds: Option<f64>,
 }
 
 impl Decisions {
@@ -138,23 +141,28 @@ pub async fn decide(
     let derives = matches!(context.config.reference.node_roles, NodeRoles::Derive);
     let role_plan = derives.then(|| roles::role_plan(context, prepared));
     let from = role_plan.as_ref().map(|plan| roles_from(context.config, plan));
-    // At first the roles are taken as they were: whatever differs then differs for another reason.
-    let mut ingredients = comparison.ingredients(|day| comparison.noted(day).cloned());
+    // What came out of the same objects before comes out of them again. Otherwise the roles are taken as they were at first:
+    // whatever differs then differs for another reason.
+    let known = from.as_ref().and_then(|from| comparison.known_roles(from));
+    let is_uncertain = from.is_some() && known.is_none();
+    let mut ingredients = comparison.ingredients(|day| match known {
+        Some(known) => Some(NotedRoles::new(known.from.clone(), known.of_days.clone(), day)),
+        None => comparison.made_from(day)?.roles.clone(),
+    });
     let equal_otherwise = comparison.equal(&ingredients);
     let counts = sink.row_counts(&equal_otherwise).await?;
     let stands = |day: &UsageDay| comparison.row_count(*day) == Some(found(&counts, *day));
-    let has_old_roles =
-        |day: &&UsageDay| from.is_some() && comparison.noted(**day).map(|noted| &noted.from) != from.as_ref();
-    let mut no_roles = None;
+    let (mut no_roles, mut roles_seconds) = (None, None);
     if let Some(role_plan) = role_plan {
-        // Days whose roles came from the objects that are there now need no pass. The others do if that is all that could have
-        // changed, or if their rows are computed.
-        let undecided = equal_otherwise.iter().any(|day| has_old_roles(&day));
+        // The pass is needed if roles are all that could have changed of some day, or if rows are computed.
         let settled = |day: &UsageDay| equal_otherwise.contains(day) && stands(day);
         let is_computed = |day: UsageDay| comparison.has_rows(day) && (context.options.force || !settled(&day));
         let computes = purpose == Purpose::Compute && comparison.window().days().any(is_computed);
-        if undecided || computes {
-            match derive(context, prepared, &role_plan).await {
+        if computes || (is_uncertain && !equal_otherwise.is_empty()) {
+            let started = Instant::now();
+            let derived = derive(context, prepared, &role_plan).await;
+            roles_seconds = Some(started.elapsed().as_secs_f64());
+            match derived {
                 Ok(derived) => {
                     ingredients = comparison.ingredients(|day| Some(derived.noted(day)));
                     reference.node_roles = derived.roles;
@@ -165,19 +173,19 @@ pub async fn decide(
         }
     }
     let equal: BTreeSet<UsageDay> = comparison.equal(&ingredients).into_iter().collect();
-    let state = |day: UsageDay| match (&no_roles, has_old_roles(&&day)) {
-        (Some(_), true) if equal.contains(&day) => DayState::Unusable,
+    let state = |day: UsageDay| match no_roles {
+        Some(_) if is_uncertain && equal.contains(&day) => DayState::Unusable,
         _ => comparison.state(day, &ingredients[&day], equal.contains(&day).then(|| found(&counts, day))),
     };
     let states = comparison.window().days().map(|day| (day, state(day))).collect();
-    Ok(Decisions { states, ingredients, no_roles })
+    Ok(Decisions { states, ingredients, no_roles, roles_seconds })
 }
 
-/// Decides about a window without any object: its days stay as they are, but some may be missed.
+/// Decides about a window without any object: its days stay as they are, but some may be missed, unless such a window is allowed.
 pub async fn decide_empty(context: &Context<'_>, window: Window, sink: &dyn Sink) -> Result<Decisions, Failure> {
     let recorded = sink.recorded(window).await?.unwrap_or_default();
     let state = |day: UsageDay| match recorded.get(&day) {
-        Some(recorded) if is_missed(context, recorded) => {
+        Some(recorded) if !context.options.allow_empty && is_missed(context, recorded) => {
             DayState::Disappeared { recorded: recorded.row_count.unsigned_abs() }
         }
         _ => DayState::NoInput,
@@ -229,8 +237,10 @@ impl Comparison<'_> {
         self.recorded.get(&day)?.made_from.as_ref()
     }
 
-    fn noted(&self, day: UsageDay) -> Option<&NotedRoles> {
-        self.made_from(day)?.roles.as_ref()
+    /// What is noted about roles that came from these objects, by whichever day of the window was written last.
+    fn known_roles(&self, from: &str) -> Option<&NotedRoles> {
+        let made_from = self.recorded.values().filter_map(|recorded| recorded.made_from.as_ref());
+        made_from.filter_map(|made_from| made_from.roles.as_ref()).find(|noted| noted.from == from)
     }
 
     fn row_count(&self, day: UsageDay) -> Option<u64> {

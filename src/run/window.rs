@@ -185,12 +185,12 @@ pub async fn compute_window(
     stage_seconds.push(("reference data", started.elapsed().as_secs_f64()));
     let sink = sink(&reference).await?;
     let started = Instant::now();
-    let Decisions { states, ingredients, .. } = {
-        let decisions = decide(context, &prepared, &mut reference, &*sink, Purpose::Compute).await?;
-        decisions.apply(&mut prepared.plan);
-        decisions
-    };
-    stage_seconds.push(("compare with the ledger, derive node roles", started.elapsed().as_secs_f64()));
+    let decisions = decide(context, &prepared, &mut reference, &*sink, Purpose::Compute).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    stage_seconds.push(("compare with the ledger", seconds - decisions.roles_seconds.unwrap_or(0.0)));
+    stage_seconds.extend(decisions.roles_seconds.map(|seconds| ("derive node roles", seconds)));
+    decisions.apply(&mut prepared.plan);
+    let Decisions { states, ingredients, .. } = decisions;
     let PreparedWindow { plan, scans, warnings, .. } = prepared;
     context.progress.stage("decode and aggregate");
     context.progress.expect(plan.row_count(), plan.days.len() as u64);

@@ -23,6 +23,11 @@ impl Change {
         self.percent.map_or("from nothing".to_owned(), |percent| format!("{percent:+.2} %"))
     }
 
+    /// What would happen.
+    pub fn sentence(&self) -> String {
+        format!("{} would go from {} to {} ({})", self.total, self.old, self.new, self.percent_text())
+    }
+
     /// Whether the figure stays as it is, to the last digit.
     pub fn is_none(&self) -> bool {
         self.old == self.new

@@ -397,10 +397,7 @@ impl DayTransaction<'_> {
             Some(change) => Err(PostgresError::ChangeTooLarge {
                 day: self.day(),
                 table: self.sink.shared.table.to_string(),
-                percent: change.percent_text(),
-                total: change.total,
-                old: change.old,
-                new: change.new,
+                change: change.sentence(),
                 limit,
             }),
         }

@@ -268,6 +268,28 @@ async fn derived_roles_concern_the_days_of_their_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn roles_are_not_derived_again_after_a_day_was_written_by_itself() {
+    let mut bed = Bed::new().await;
+    bed.settings["reference"]["node_roles"] = json!("derive");
+    DAYS.iter().for_each(|day| bed.server.put(&pod_key(day), large_object(day, 1)));
+    bed.run(&[]).await.expect(0, &[]);
+    bed.server.put(&pod_key(DAYS[1]), large_object(DAYS[1], 2));
+    assert_eq!(bed.written_by_run(&[]).await, [DAYS[1]]);
+    let reads = bed.server.reads().len();
+    assert_eq!(bed.written_by_run(&[]).await, Vec::<String>::new());
+    assert_eq!(
+        bed.fetched_since(reads),
+        Vec::<String>::new(),
+        "the day that was written knows the roles of the others"
+    );
+    // The window of the other month was not touched at all.
+    bed.server.put(&pod_key(DAYS[3]), large_object(DAYS[3], 2));
+    let reads = bed.server.reads().len();
+    assert_eq!(bed.written_by_run(&[]).await, [DAYS[3]]);
+    assert_eq!(bed.fetched_since(reads), [pod_key(DAYS[2]), pod_key(DAYS[3])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_day_with_a_bad_object_fails_although_all_else_is_unchanged() {
     let bed = Bed::filled().await;
     let bad = pod_key(DAYS[1]).replace("_0.parquet", "_1.parquet");

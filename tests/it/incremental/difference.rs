@@ -114,8 +114,8 @@ async fn the_guard_refuses_days_that_move_too_far() {
     ended.expect(
         65,
         &[
-            &format!("day {} in {TABLE}: {LIMIT} moves from 48.000000000000000 to 57.6", DAYS[1]),
-            "(+20.00 %); target.guard.max_change_percent is 10; nothing was changed",
+            &format!("day {} in {TABLE}: {LIMIT} would go from 48.000000000000000 to 57.6", DAYS[1]),
+            "(+20.00 %); target.guard.max_change_percent allows 10; the day is left as it was",
             "gristmill plan --diff",
         ],
     );
@@ -126,11 +126,11 @@ async fn the_guard_refuses_days_that_move_too_far() {
     assert_ne!(of_day(&now, DAYS[0]), of_day(&old, DAYS[0]));
 
     // Writing unchanged days again is no reason to accept changed ones.
-    bed.run(&["--force", GUARD[0], GUARD[1]]).await.expect(65, &["moves from"]);
+    bed.run(&["--force", GUARD[0], GUARD[1]]).await.expect(65, &["would go from"]);
     // What the message says accepts the day.
     let mut settings = bed.settings.clone();
     settings["target"]["guard"] = json!({"max_change_percent": 10});
-    Invocation::with("run", &settings).run().await.expect(65, &["moves from"]);
+    Invocation::with("run", &settings).run().await.expect(65, &["would go from"]);
     let accept = ["--set", "target.guard.max_change_percent="];
     let ended = Invocation::with("run", &settings).arguments(&accept).run().await;
     assert_eq!(days_with(ended.expect(0, &[]), "status", "written"), [DAYS[1]]);
@@ -155,7 +155,7 @@ async fn the_guard_looks_at_the_rows_that_are_there_not_at_the_ledger() {
     bed.server.put(&pod_key(DAYS[3]), crate::usage::parquet(crate::usage::pod_columns(&half), half.len()));
     bed.run(&GUARD)
         .await
-        .expect(65, &[&format!("{USAGE} moves from 48.000000000000000 to 24.000000000000000 (-50.00 %)")]);
+        .expect(65, &[&format!("{USAGE} would go from 48.000000000000000 to 24.000000000000000 (-50.00 %)")]);
     bed.server.put(&pod_key(DAYS[3]), full);
     // Without a ledger row, as after taking over from another writer.
     bed.execute("DELETE FROM gristmill.day_ledger").await;
@@ -167,9 +167,9 @@ async fn the_guard_looks_at_the_rows_that_are_there_not_at_the_ledger() {
     bed.execute(&format!("DELETE FROM {TABLE} WHERE usage_start = '{}' AND namespace LIKE '% unallocated'", DAYS[1]))
         .await;
     bed.execute(&format!("DELETE FROM {TABLE} WHERE usage_start = '{}' AND namespace IS NULL", DAYS[1])).await;
-    bed.run(&GUARD).await.expect(65, &["rows moves from 2 to 4 (+100.00 %)"]);
+    bed.run(&GUARD).await.expect(65, &["rows would go from 2 to 4 (+100.00 %)"]);
     // Nor is a day emptied against it.
     bed.server.remove(&pod_key(DAYS[2]));
     let empty = ["--delete-empty-days", "--set", "input.on_disappeared=accept", GUARD[0], GUARD[1]];
-    bed.run(&empty).await.expect(65, &["rows moves from 4 to 0 (-100.00 %)"]);
+    bed.run(&empty).await.expect(65, &["rows would go from 4 to 0 (-100.00 %)"]);
 }

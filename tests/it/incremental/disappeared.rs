@@ -23,7 +23,7 @@ async fn a_day_whose_objects_are_gone_is_an_error_and_keeps_its_rows() {
     // The other days go on.
     bed.server.put(&pod_key(DAYS[0]), pod_object(DAYS[0], 2.0));
     let ended = bed.run(&[]).await;
-    assert_eq!(days_with(&ended.expect(65, &[]).clone(), "status", "written"), [DAYS[0]]);
+    assert_eq!(days_with(ended.expect(65, &[]), "status", "written"), [DAYS[0]]);
 
     bed.settings["input"] = json!({"on_disappeared": "accept"});
     let before = bed.everything().await;
@@ -59,11 +59,14 @@ async fn a_month_whose_objects_are_gone_is_missed_too() {
     let ended = bed.command("plan", &[]).await;
     assert_eq!(ended.expect(0, &[]).day(DAYS[3])["state"], "disappeared");
     bed.run(&["--set", "input.on_disappeared=accept"]).await.expect(0, &["has no objects"]);
+    bed.run(&["--allow-empty"]).await.expect(0, &["has no objects", "left as it was"]);
 
     DAYS[..2].iter().for_each(|day| bed.server.remove(&pod_key(day)));
-    bed.run(&[]).await.expect(65, &["no objects in"]);
-    bed.run(&["--allow-empty"]).await.expect(65, &["4 of 4 days failed", "none of their objects"]);
-    let accept = ["--allow-empty", "--delete-empty-days", "--set", "input.on_disappeared=accept"];
-    bed.run(&accept).await.expect(0, &[]);
+    let ended = bed.run(&[]).await;
+    assert_eq!(days_with(ended.expect(65, &["no objects in"]), "status", "failed"), DAYS);
+    for extra in [&["--allow-empty"][..], &["--allow-empty", "--delete-empty-days"]] {
+        let ended = bed.run(extra).await;
+        assert_eq!(days_with(ended.expect(0, &[]), "status", "no input rows, left as it was"), DAYS, "{extra:?}");
+    }
     assert_eq!(bed.everything().await, before, "a month without any object is never touched");
 }

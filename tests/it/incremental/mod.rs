@@ -16,7 +16,6 @@ use crate::database;
 use crate::delivery::{self, Delivery, from_server, into_postgres, pod_key, settings};
 use crate::s3_server::S3Server;
 use crate::usage::{self, LabelRow, PodRow};
-use gristmill::config::Postgres;
 
 /// The last days of one month and the first of the next.
 const DAYS: [&str; 4] = ["2025-10-30", "2025-10-31", "2025-11-01", "2025-11-02"];
@@ -27,7 +26,6 @@ const READ_WITH_FOOTER_BYTES: u64 = 32 * 1024;
 /// A database, and a bucket of its own.
 struct Bed {
     server: S3Server,
-    postgres: Postgres,
     settings: Value,
     client: Client,
 }
@@ -42,7 +40,7 @@ impl Bed {
         let mut settings = from_server(settings, &server);
         settings["reference"] = json!({"from": "postgres"});
         let client = database::client(&postgres).await;
-        let bed = Self { server, postgres, settings, client };
+        let bed = Self { server, settings, client };
         bed.command("init-db", &[]).await.expect(0, &["created"]);
         bed
     }
@@ -137,7 +135,7 @@ impl Bed {
     async fn contents(&self) -> Vec<String> {
         let rows = format!("SELECT (to_jsonb(t) - 'uuid')::text FROM {TABLE} t ORDER BY 1");
         let ledger = "SELECT usage_day::text || ' ' || encode(fingerprint, 'hex') || ' ' || row_count || ' ' || sums::text \
-                      || ' ' || (made_from #- '{roles,from}')::text FROM gristmill.day_ledger ORDER BY 1";
+                      || ' ' || (made_from #- '{roles,from}' #- '{roles,of_days}')::text FROM gristmill.day_ledger ORDER BY 1";
         let mut all = Vec::new();
         for sql in [rows.as_str(), ledger] {
             let found = self.client.query(sql, &[]).await.expect("the rows");

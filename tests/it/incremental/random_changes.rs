@@ -86,8 +86,8 @@ async fn leaving_out_what_did_not_change_changes_no_result() {
         let mut random = Random(seed);
         let mut bed = Bed::new().await;
         bed.settings["reference"]["node_roles"] = json!("derive");
-        for day in 0..DAYS.len() {
-            bed.server.put(&pod_key(DAYS[day]), pod_object(&mut random, day));
+        for (number, day) in DAYS.iter().enumerate() {
+            bed.server.put(&pod_key(day), pod_object(&mut random, number));
         }
         bed.run(&[]).await.expect(0, &[]);
         for step in 0..STEPS {
