@@ -1,12 +1,12 @@
 //! Command line → one of the commands → exit code.
 
+mod arguments;
 mod stopped;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use chrono::NaiveDate;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use uuid::Uuid;
 
 use crate::config::{self, Config, Resolved};
@@ -14,9 +14,9 @@ use crate::convert::{ConvertOptions, ConvertTarget, convert_until};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, generate};
 use crate::init_db::{InitOptions, init_db as make_ready};
-use crate::objects::DEFAULT_ROWS_PER_FILE;
 use crate::rollups::reference_sql;
 use crate::rollups::semantics::Semantics;
+use crate::run::planning::{PlanOptions, plan_period};
 use crate::run::verify::{VerifyOptions, verify_target};
 use crate::run::{self, RunOptions, check};
 use crate::runtime::limits;
@@ -27,6 +27,10 @@ use crate::telemetry::progress::Progress;
 use crate::telemetry::report_file::write_json;
 use crate::time::{UsageDay, Window};
 use crate::verify::{Against, Tolerance};
+use arguments::{
+    ConfigArguments, ConvertArguments, ExplainArguments, GenerateArguments, Labels, PlanArguments, RunArguments,
+    SemanticsName, ShowConfigArguments, VerifyArguments,
+};
 use stopped::{new_runtime, no_runtime, stopping, until_stopped, within_grace};
 
 /// Grinds raw OpenShift usage (Parquet in S3, MinIO or a folder) into exact daily rows in PostgreSQL.
@@ -43,7 +47,8 @@ pub struct Cli {
 enum Command {
     /// Aggregate a period and write it to the target, replacing each day as a whole.
     Run(RunArguments),
-    /// Print what a run would read: days, objects, row groups, bytes, memory. Reads footers only, writes nothing.
+    /// Print what a run would read (days, objects, row groups, bytes, memory), which days it would leave out and why. Reads
+    /// footers, the ledger, and what derived node roles come from if that changed. Writes nothing.
     Plan(PlanArguments),
     /// Look for everything that would stop a run and say how to mend it. Writes nothing.
     Check(ConfigArguments),
@@ -60,188 +65,6 @@ enum Command {
     Explain(ExplainArguments),
     /// Convert the cluster operator's CSV reports into the Parquet objects that a run reads.
     Convert(ConvertArguments),
-}
-
-#[derive(Debug, Args)]
-struct ConfigArguments {
-    /// Configuration file (see config/config.yaml for every key).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Overrides one key, for instance `--set period.month=previous`; may be repeated. Secrets are refused here.
-    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
-    overrides: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-struct RunArguments {
-    #[command(flatten)]
-    config: ConfigArguments,
-    /// Write the report of the run to this file as JSON.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-    /// A period without any object is a success instead of an error. Never deletes anything.
-    #[arg(long)]
-    allow_empty: bool,
-    /// Days without any input row lose their old rows in the target instead of keeping them. A month without any object is
-    /// never touched.
-    #[arg(long)]
-    delete_empty_days: bool,
-}
-
-#[derive(Debug, Args)]
-struct PlanArguments {
-    #[command(flatten)]
-    config: ConfigArguments,
-    /// A period without any object is no error.
-    #[arg(long)]
-    allow_empty: bool,
-}
-
-#[derive(Debug, Args)]
-struct VerifyArguments {
-    #[command(flatten)]
-    config: ConfigArguments,
-    /// `recompute` (the second engine over the source objects), a CSV file or a folder of them, or a table.
-    #[arg(long, value_name = "recompute|FILE.csv|FOLDER|SCHEMA.TABLE")]
-    against: String,
-    /// Configuration file whose target.postgres is the database of the table that --against names.
-    #[arg(long, value_name = "FILE")]
-    against_config: Option<PathBuf>,
-    /// Write what was found to this file as JSON.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-    /// Relative tolerance of decimals; besides, the last of 15 places may differ by one. 0 asks for the same digits.
-    #[arg(long, value_name = "RATIO", default_value_t = Tolerance::DEFAULT.relative)]
-    tolerance: f64,
-}
-
-#[derive(Debug, Args)]
-struct ShowConfigArguments {
-    /// Configuration file.
-    #[arg(long, value_name = "FILE", required_unless_present = "schema")]
-    config: Option<PathBuf>,
-    /// Overrides one key; may be repeated.
-    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
-    overrides: Vec<String>,
-    /// Print the JSON schema of the configuration instead.
-    #[arg(long)]
-    schema: bool,
-}
-
-#[derive(Debug, Args)]
-struct ExplainArguments {
-    /// Whose numbers the SQL agrees with.
-    #[arg(long, value_enum, default_value = "balanced")]
-    semantics: SemanticsName,
-}
-
-/// The names of `semantics` in the configuration.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum SemanticsName {
-    /// The books close.
-    Balanced,
-    /// As the reference's SQL on PostgreSQL.
-    SelfHosted,
-    /// As the reference's SQL on Trino.
-    Trino,
-}
-
-/// How generated label columns are stored.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Labels {
-    /// JSON text, as the reference writes it.
-    Json,
-    /// `MAP<string, string>`.
-    Map,
-}
-
-#[derive(Debug, Args)]
-struct GenerateArguments {
-    /// Folder that will hold `data/` and `manifest.json`; must not hold them yet.
-    #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
-    out: Option<PathBuf>,
-    /// Write into the `storage` of this configuration instead. Its organisation, source and period are what `--org-id`,
-    /// `--source-uuid`, `--cluster-id`, `--start-date` and `--days` default to, so that `run` finds the rows.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Overrides one key of the configuration; may be repeated.
-    #[arg(long = "set", value_name = "KEY.PATH=VALUE", requires = "config")]
-    overrides: Vec<String>,
-    /// Hourly pod rows in all.
-    #[arg(long, default_value_t = 100_000)]
-    rows: u64,
-    /// Days over which they are spread [default: 30, or those of the configuration].
-    #[arg(long)]
-    days: Option<u32>,
-    /// First day [default: 2025-10-01, or that of the configuration].
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    start_date: Option<NaiveDate>,
-    /// Other seeds give other clusters; the same arguments give the same bytes.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How label columns are stored.
-    #[arg(long, value_enum, default_value = "json")]
-    labels: Labels,
-    /// Give every second pod a label text of its own, so that dictionary pages overflow.
-    #[arg(long)]
-    unique_labels: bool,
-    /// Also volumes.
-    #[arg(long)]
-    storage: bool,
-    /// Also the daily objects.
-    #[arg(long)]
-    daily: bool,
-    /// Organisation segment of the keys.
-    #[arg(long)]
-    org_id: Option<String>,
-    /// Source uuid.
-    #[arg(long, value_name = "UUID")]
-    source_uuid: Option<Uuid>,
-    /// Cluster id, noted in the manifest.
-    #[arg(long)]
-    cluster_id: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("where").required(true).multiple(true))]
-struct ConvertArguments {
-    /// A folder of CSV files, one CSV file, or a payload (`.tar.gz` with its manifest.json).
-    #[arg(long = "in", value_name = "PATH")]
-    input: PathBuf,
-    /// Folder that will hold `data/`.
-    #[arg(long, value_name = "DIR", group = "where")]
-    out: Option<PathBuf>,
-    /// Takes organisation, source and cluster from a configuration, and its storage unless `--out` names a folder.
-    #[arg(long, value_name = "FILE", group = "where")]
-    config: Option<PathBuf>,
-    /// Overrides one key of the configuration; may be repeated.
-    #[arg(long = "set", value_name = "KEY.PATH=VALUE", requires = "config")]
-    overrides: Vec<String>,
-    /// Organisation segment of the keys.
-    #[arg(long, required_unless_present = "config")]
-    org_id: Option<String>,
-    /// Source uuid.
-    #[arg(long, value_name = "UUID", required_unless_present = "config")]
-    source_uuid: Option<Uuid>,
-    /// Cluster id that the manifest must name.
-    #[arg(long)]
-    cluster_id: Option<String>,
-    /// Name of the delivery in the objects' names; without it the manifest's uuid, or 1.
-    #[arg(long, value_name = "ID")]
-    manifest_id: Option<String>,
-    /// Most rows of an object.
-    #[arg(long, default_value_t = DEFAULT_ROWS_PER_FILE)]
-    rows_per_file: u32,
-    /// Threads that compute; three quarters of the CPUs if absent.
-    #[arg(long)]
-    workers: Option<usize>,
-    /// Replace what an earlier conversion of the same delivery wrote.
-    #[arg(long)]
-    replace: bool,
-    /// Write what was converted and what was dropped to this file as JSON.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
 }
 
 /// Runs a command; the exit code is that of docs/operations.md.
@@ -276,6 +99,7 @@ fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
         let options = RunOptions {
             allow_empty: arguments.allow_empty,
             delete_empty_days: arguments.delete_empty_days,
+            force: arguments.force,
             stopping,
             ..RunOptions::default()
         };
@@ -290,11 +114,14 @@ fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
 
 fn plan_command(arguments: &PlanArguments) -> Result<u8, Failure> {
     let config = load(&arguments.config)?.config;
-    let options = RunOptions { allow_empty: arguments.allow_empty, ..RunOptions::default() };
+    let options = PlanOptions { allow_empty: arguments.allow_empty, diff: arguments.diff };
     let progress = Progress::hidden();
-    let text = until_stopped(run::plan_text(&config, &options, &progress))?;
-    print(&text);
-    Ok(0)
+    let report = until_stopped(plan_period(&config, options, &progress))?;
+    print(&report.text());
+    if let Some(path) = &arguments.report {
+        write_json(path, &report)?;
+    }
+    Ok(report.exit_code)
 }
 
 fn check_command(arguments: &ConfigArguments) -> Result<u8, Failure> {

@@ -31,6 +31,10 @@ pub enum ErrorKind {
     NotConserved,
     /// No object under any prefix of the period.
     NoObjects,
+    /// The ledger has a day whose objects are all gone.
+    ObjectsDisappeared,
+    /// A day's new rows differ from its old ones by more than the configured guard allows.
+    ChangeTooLarge,
     /// Two deliveries of one report and day, and the configuration refuses them.
     TwoManifests,
     /// Some days failed, others were written.
@@ -89,6 +93,8 @@ impl ErrorKind {
             | K::ValueUnusable
             | K::NotConserved
             | K::NoObjects
+            | K::ObjectsDisappeared
+            | K::ChangeTooLarge
             | K::TwoManifests
             | K::SomeDaysFailed => 65,
             K::Bug => 70,
@@ -124,6 +130,8 @@ impl ErrorKind {
                 | K::LabelRefused
                 | K::ValueUnusable
                 | K::NotConserved
+                | K::ObjectsDisappeared
+                | K::ChangeTooLarge
                 | K::TwoManifests
         )
     }
@@ -155,6 +163,12 @@ impl ErrorKind {
             }
             K::NoObjects => {
                 "check organization.org_id, source.uuid, the period and storage.url; `--allow-empty` accepts an empty period"
+            }
+            K::ObjectsDisappeared => {
+                "deliver the objects again; `input.on_disappeared: accept` keeps the day's rows, with `--delete-empty-days` they go"
+            }
+            K::ChangeTooLarge => {
+                "look at `gristmill plan --diff`; to accept the day run it once with `--set target.guard.max_change_percent=`"
             }
             K::TwoManifests => "remove the superseded delivery, or set `input.on_two_manifests: warn`",
             K::SomeDaysFailed => "mend what the listed days name, then run again; days that were written stay",

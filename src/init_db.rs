@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::config::{Postgres, Source};
-use crate::ledger;
+use crate::ledger::{self, Layout};
 use crate::postgres::connection::{Connection, Connector};
 use crate::postgres::error::PostgresError;
 use crate::postgres::partitions::{self, TRACKING_TABLE, table_exists};
@@ -64,11 +64,12 @@ pub async fn init_db(config: &Postgres, options: &InitOptions<'_>, run_id: Uuid)
         create_target(&connection, &target, &mut done).await?;
         create_reference_tables(&connection, options, &mut done).await?;
     }
-    if ledger::create(&connection).await? {
-        done.push(format!("schema {}: created with the ledger", ledger::SCHEMA));
-    } else {
-        done.push(format!("schema {}: the ledger is there already", ledger::SCHEMA));
-    }
+    let what = match ledger::create(&connection).await? {
+        Layout::Missing => "created with the ledger",
+        Layout::Older => "the ledger was brought up to date; its rows were kept",
+        Layout::Ready => "the ledger is there already",
+    };
+    done.push(format!("schema {}: {what}", ledger::SCHEMA));
     let foreign = is_foreign(&connection, &target).await?;
     connection.commit("preparing the database").await?;
     if !foreign {

@@ -385,6 +385,8 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::ValueUnusable,
     ErrorKind::NotConserved,
     ErrorKind::NoObjects,
+    ErrorKind::ObjectsDisappeared,
+    ErrorKind::ChangeTooLarge,
     ErrorKind::TwoManifests,
     ErrorKind::SomeDaysFailed,
     ErrorKind::MemoryBudget,

@@ -97,6 +97,7 @@ fn render(kind: Kind, value: &Value) -> String {
         Value::Secret(_) => REDACTED.to_owned(),
         Value::Text(text) => quoted(text),
         Value::Integer(number) => number.to_string(),
+        Value::Number(number) => number.to_string(),
         Value::Bytes(size) => render_bytes(*size),
         Value::Auto => "auto".to_owned(),
         Value::Flag(flag) => flag.to_string(),

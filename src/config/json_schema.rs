@@ -102,6 +102,7 @@ fn kind_schemas(kind: Kind) -> Vec<Value> {
         Kind::Identifier | Kind::Secret | Kind::SecretFile | Kind::Path => vec![any_scalar],
         Kind::Integer { min, max } if min == max => vec![json!({"const": min}), reference],
         Kind::Integer { min, max } => vec![json!({"type": "integer", "minimum": min, "maximum": max}), reference],
+        Kind::Number { min, max } => vec![json!({"type": "number", "minimum": min, "maximum": max}), reference],
         Kind::AutoInteger { min, max } => {
             vec![auto, json!({"type": "integer", "minimum": min, "maximum": max}), reference]
         }

@@ -58,6 +58,10 @@ pub struct Config {
     pub on_bad_day: OnBadDay,
     /// `input.on_two_manifests`.
     pub on_two_manifests: OnTwoManifests,
+    /// `input.on_disappeared`.
+    pub on_disappeared: OnDisappeared,
+    /// `target.guard.max_change_percent`; absent: any change is written.
+    pub max_change_percent: Option<f64>,
     /// Where the small tables come from.
     pub reference: Reference,
     /// Threads and memory.
@@ -248,6 +252,15 @@ pub enum OnTwoManifests {
     Warn,
     /// The day fails.
     Error,
+}
+
+/// What a day does that the ledger has and whose objects are all gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDisappeared {
+    /// It fails and keeps its rows.
+    Error,
+    /// It is a day without input.
+    Accept,
 }
 
 /// Where the small tables come from.

@@ -8,8 +8,8 @@ use super::problem::Problems;
 use super::settings::Settings;
 use super::value::Value;
 use super::{
-    Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnMalformedLabel, OnTwoManifests, Performance,
-    Postgres, Reference, ReferenceFrom, Replace, Source, SslMode, Storage, Target,
+    Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel, OnTwoManifests,
+    Performance, Postgres, Reference, ReferenceFrom, Replace, Source, SslMode, Storage, Target,
 };
 use super::{period, registry};
 use crate::rollups::semantics::Semantics;
@@ -48,6 +48,14 @@ pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut 
         on_two_manifests: match settings.choice("input.on_two_manifests")? {
             "error" => OnTwoManifests::Error,
             _ => OnTwoManifests::Warn,
+        },
+        on_disappeared: match settings.choice("input.on_disappeared")? {
+            "accept" => OnDisappeared::Accept,
+            _ => OnDisappeared::Error,
+        },
+        max_change_percent: match settings.value("target.guard.max_change_percent") {
+            Some(Value::Number(percent)) => Some(*percent),
+            _ => None,
         },
         reference: reference?,
         performance: performance(settings)?,

@@ -22,6 +22,8 @@ pub(super) enum Value {
     Secret(SecretString),
     /// Whole number.
     Integer(i64),
+    /// Number.
+    Number(f64),
     /// Number of bytes.
     Bytes(u64),
     /// `auto`
@@ -291,6 +293,7 @@ pub(super) fn parse_scalar(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Path | Kind::SecretFile => refuse_nul(text).map(|()| Value::Text(text.to_owned())),
         Kind::Secret => refuse_nul(text).map(|()| Value::Secret(SecretString::from(text))),
         Kind::Integer { min, max } => integer(word, min, max).map(Value::Integer),
+        Kind::Number { min, max } => number(word, min, max).map(Value::Number),
         Kind::AutoInteger { .. } | Kind::AutoBytes if word.eq_ignore_ascii_case("auto") => Ok(Value::Auto),
         Kind::AutoInteger { min, max } => {
             integer(word, min, max).map(Value::Integer).map_err(|fault| format!("{fault}, or auto"))
@@ -324,6 +327,17 @@ fn integer(word: &str, min: i64, max: i64) -> Result<i64, String> {
     match word.parse::<i64>() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ => Err(format!("is out of range; {expected}")),
+    }
+}
+
+fn number(word: &str, min: i64, max: i64) -> Result<f64, String> {
+    let expected = format!("write a number such as 12.5, {min} to {max}");
+    // The parser also reads signs, exponents, infinities and words, which nobody means here.
+    let is_plain = word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match word.parse::<f64>() {
+        Ok(number) if is_plain && (min as f64..=max as f64).contains(&number) => Ok(number),
+        Ok(_) if is_plain => Err(format!("is out of range; {expected}")),
+        _ => Err(format!("is not a number; {expected}")),
     }
 }
 

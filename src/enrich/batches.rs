@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::constants::Constants;
 use super::decimal::{DecimalError, decimal};
-use super::sums::BatchSums;
+use super::sums::{BatchSums, Sums};
 use super::texts::{NULL, Texts, text_type};
 use crate::error::ErrorKind;
 use crate::impl_failure;
@@ -232,6 +232,19 @@ impl DayColumns {
         let mut sums = BatchSums::default();
         self.summed_batch(index, NumberForm::Decimal, &mut sums.0)?;
         Ok(sums)
+    }
+
+    /// The sums over the rows of unallocated capacity alone.
+    pub fn unallocated_sums(&self) -> Result<Sums, EnrichError> {
+        let is_unallocated = |row: &&u32| self.finish.usage[**row as usize].is_unallocated;
+        let rows: Vec<u32> = self.finish.usage_order.iter().filter(is_unallocated).copied().collect();
+        let mut sums = BatchSums::default();
+        for (name, value) in &COLUMNS {
+            if let ColumnValue::Measure(position) = value {
+                self.rounded_measure(name, *position, &rows, |_| {}, &mut sums.0[*position])?;
+            }
+        }
+        Ok(BatchSums::total([sums]))
     }
 
     /// The usage or the volumes of a batch.

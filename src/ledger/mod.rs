@@ -1,7 +1,9 @@
 //! Days that were written → rows of a ledger in our own schema, in the transaction of the rows themselves. The columns
 //! for claims between several writers are part of its layout; locks that keep two writers of one day apart are here.
 
+mod layout;
 mod lock;
+mod made_from;
 
 use std::collections::BTreeMap;
 
@@ -9,11 +11,13 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use crate::postgres::connection::Connection;
-use crate::postgres::error::{Finding, PostgresError};
+use crate::postgres::error::PostgresError;
 use crate::postgres::sql::TableName;
 use crate::time::UsageDay;
 
+pub use layout::{Layout, create, layout};
 pub use lock::{lock_day, lock_like_the_reference};
+pub use made_from::{MadeFrom, NotedRoles};
 
 /// Our own schema; nothing of the reference's is changed by it.
 pub const SCHEMA: &str = "gristmill";
@@ -47,6 +51,8 @@ pub struct Entry {
     pub deleted_row_count: u64,
     /// Column → sum in units of 1e-15.
     pub sums: Vec<(&'static str, i128)>,
+    /// What the fingerprint is over, by name.
+    pub made_from: MadeFrom,
     /// The run that wrote it.
     pub run_id: Uuid,
 }
@@ -64,40 +70,8 @@ pub struct Recorded {
     pub run_id: Uuid,
     /// Column → sum in units of 1e-15.
     pub sums: BTreeMap<String, i128>,
-}
-
-/// Creates schema and tables unless they are there; returns whether anything was missing.
-pub async fn create(connection: &Connection) -> Result<bool, PostgresError> {
-    if is_present(connection).await? {
-        return Ok(false);
-    }
-    connection.batch("creating the ledger", DDL).await?;
-    Ok(true)
-}
-
-/// Whether the ledger's table and sequence exist with every column of this version's layout.
-pub async fn is_present(connection: &Connection) -> Result<bool, PostgresError> {
-    let sql = "SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
-               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 \
-               AND a.attname::text = ANY ($3) AND NOT a.attisdropped";
-    let sequence_sql = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
-                        ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'S'";
-    let columns: Vec<&str> = COLUMNS.to_vec();
-    let action = "looking for the ledger";
-    let names: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&SCHEMA, Type::TEXT), (&TABLE, Type::TEXT), (&columns, Type::TEXT_ARRAY)];
-    let found: i64 = connection.query_one(action, sql, &names).await?.get(0);
-    let names: [(&(dyn ToSql + Sync), Type); 2] = [(&SCHEMA, Type::TEXT), (&TOKEN_SEQUENCE, Type::TEXT)];
-    let sequences: i64 = connection.query_one(action, sequence_sql, &names).await?.get(0);
-    Ok(usize::try_from(found).is_ok_and(|found| found == COLUMNS.len()) && sequences == 1)
-}
-
-/// What to do where the ledger is missing.
-pub fn missing() -> Finding {
-    Finding::shape(
-        format!("the ledger {SCHEMA}.{TABLE} does not exist or is of another version"),
-        "run `gristmill init-db` once as a role that may create a schema",
-    )
+    /// What the fingerprint is over, by name; `None` for a row of an earlier version.
+    pub made_from: Option<MadeFrom>,
 }
 
 /// Writes the row of a day, within the caller's transaction. Times are the database's.
@@ -108,7 +82,8 @@ pub async fn record(connection: &Connection, key: &DayKey, entry: &Entry) -> Res
     let counts = [entry.row_count, entry.deleted_row_count].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
     let day = key.day.date();
     let fingerprint = entry.fingerprint.as_slice();
-    let parameters: [(&(dyn ToSql + Sync), Type); 10] = [
+    let made_from = entry.made_from.to_json();
+    let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
         (&key.target.schema, Type::TEXT),
         (&key.target.table, Type::TEXT),
         (&key.source_uuid, Type::UUID),
@@ -119,6 +94,7 @@ pub async fn record(connection: &Connection, key: &DayKey, entry: &Entry) -> Res
         (&sums, Type::TEXT),
         (&entry.run_id, Type::UUID),
         (&ENGINE_VERSION, Type::INT4),
+        (&made_from, Type::TEXT),
     ];
     connection.execute(&format!("recording day {} in the ledger", key.day), RECORD_SQL, &parameters).await?;
     Ok(())
@@ -126,29 +102,41 @@ pub async fn record(connection: &Connection, key: &DayKey, entry: &Entry) -> Res
 
 /// Reads the row of a day that was written; `None` if it never was.
 pub async fn read(connection: &Connection, key: &DayKey) -> Result<Option<Recorded>, PostgresError> {
-    let sql = "SELECT fingerprint, row_count, engine_version, run_id, sums::text FROM gristmill.day_ledger \
-               WHERE target_schema = $1 AND target_table = $2 AND source_uuid = $3 AND usage_day = $4 \
-               AND status = 'written'";
-    let day = key.day.date();
-    let rows = connection
-        .query(
-            &format!("reading day {} in the ledger", key.day),
-            sql,
-            &[
-                (&key.target.schema, Type::TEXT),
-                (&key.target.table, Type::TEXT),
-                (&key.source_uuid, Type::UUID),
-                (&day, Type::DATE),
-            ],
-        )
-        .await?;
-    Ok(rows.first().map(|row| Recorded {
-        fingerprint: row.get(0),
-        row_count: row.get(1),
-        engine_version: row.get(2),
-        run_id: row.get(3),
-        sums: sums_of(row.get(4)),
-    }))
+    let mut days = read_days(connection, &key.target, key.source_uuid, [key.day, key.day]).await?;
+    Ok(days.remove(&key.day))
+}
+
+/// Reads the rows of days that were written, from a first to a last day, in one query. A day that was only claimed so far is not
+/// among them.
+pub async fn read_days(
+    connection: &Connection,
+    target: &TableName,
+    source_uuid: Uuid,
+    [first, last]: [UsageDay; 2],
+) -> Result<BTreeMap<UsageDay, Recorded>, PostgresError> {
+    let sql = "SELECT usage_day, fingerprint, row_count, engine_version, run_id, sums::text, made_from::text \
+               FROM gristmill.day_ledger WHERE target_schema = $1 AND target_table = $2 AND source_uuid = $3 \
+               AND usage_day BETWEEN $4 AND $5 AND status = 'written'";
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&target.schema, Type::TEXT),
+        (&target.table, Type::TEXT),
+        (&source_uuid, Type::UUID),
+        (&first.date(), Type::DATE),
+        (&last.date(), Type::DATE),
+    ];
+    let rows = connection.query(&format!("reading {first} to {last} in the ledger"), sql, &parameters).await?;
+    let days = rows.iter().map(|row| {
+        let recorded = Recorded {
+            fingerprint: row.get(1),
+            row_count: row.get(2),
+            engine_version: row.get(3),
+            run_id: row.get(4),
+            sums: sums_of(row.get(5)),
+            made_from: row.get::<_, Option<&str>>(6).and_then(MadeFrom::from_json),
+        };
+        (UsageDay::from_date(row.get(0)), recorded)
+    });
+    Ok(days.collect())
 }
 
 /// What `record` wrote; an entry that is no whole number is left out.
@@ -157,62 +145,12 @@ fn sums_of(text: Option<&str>) -> BTreeMap<String, i128> {
     sums.into_iter().filter_map(|(column, sum)| Some((column, sum.parse().ok()?))).collect()
 }
 
-/// Columns of this version's layout.
-const COLUMNS: [&str; 17] = [
-    "id",
-    "target_schema",
-    "target_table",
-    "source_uuid",
-    "usage_day",
-    "status",
-    "fingerprint",
-    "row_count",
-    "deleted_row_count",
-    "sums",
-    "run_id",
-    "engine_version",
-    "started_at",
-    "finished_at",
-    "claimed_by",
-    "token",
-    "expires_at",
-];
-
-/// A row is `pending` while a claim made it and nothing is written yet. What a written row says describes the rows in the
-/// target, so those columns are there together or not at all.
-const DDL: &str = "\
-CREATE SCHEMA IF NOT EXISTS gristmill;
-CREATE SEQUENCE IF NOT EXISTS gristmill.claim_token;
-CREATE TABLE IF NOT EXISTS gristmill.day_ledger (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    target_schema text NOT NULL,
-    target_table text NOT NULL,
-    source_uuid uuid NOT NULL,
-    usage_day date NOT NULL,
-    status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'written')),
-    fingerprint bytea,
-    row_count bigint,
-    deleted_row_count bigint,
-    sums jsonb,
-    run_id uuid,
-    engine_version integer,
-    started_at timestamptz,
-    finished_at timestamptz,
-    claimed_by text,
-    token bigint,
-    expires_at timestamptz,
-    UNIQUE (target_schema, target_table, source_uuid, usage_day),
-    CHECK (status <> 'written' OR (fingerprint IS NOT NULL AND row_count IS NOT NULL AND engine_version IS NOT NULL
-        AND run_id IS NOT NULL))
-);
-COMMENT ON TABLE gristmill.day_ledger IS 'One row per target table, source and day: what gristmill wrote there last, and who holds the claim to write it. Sums are in units of 1e-15.'";
-
 /// now() is the start of the transaction, clock_timestamp() this moment. A claim on the row is left as it is.
 const RECORD_SQL: &str = "\
 INSERT INTO gristmill.day_ledger AS ledger (target_schema, target_table, source_uuid, usage_day, status, fingerprint, \
-row_count, deleted_row_count, sums, run_id, engine_version, started_at, finished_at) \
-VALUES ($1, $2, $3, $4, 'written', $5, $6, $7, $8::text::jsonb, $9, $10, now(), clock_timestamp()) \
+row_count, deleted_row_count, sums, run_id, engine_version, made_from, started_at, finished_at) \
+VALUES ($1, $2, $3, $4, 'written', $5, $6, $7, $8::text::jsonb, $9, $10, $11::text::jsonb, now(), clock_timestamp()) \
 ON CONFLICT (target_schema, target_table, source_uuid, usage_day) DO UPDATE SET status = 'written', \
 fingerprint = excluded.fingerprint, row_count = excluded.row_count, \
 deleted_row_count = excluded.deleted_row_count, sums = excluded.sums, run_id = excluded.run_id, \
-engine_version = excluded.engine_version, started_at = excluded.started_at, finished_at = excluded.finished_at";
+engine_version = excluded.engine_version, made_from = excluded.made_from, started_at = excluded.started_at, finished_at = excluded.finished_at";

@@ -1,41 +1,50 @@
-//! A plan → a table for people.
+//! A plan → a table for people, in parts: what becomes of a day is added to its line by whoever knows.
 
 use std::fmt::Write;
 
-use super::Plan;
+use super::{DayPlan, Plan};
+use crate::time::UsageDay;
 use crate::units::Bytes;
 
-/// Lines per day: objects, row groups, rows, bytes; then the sums, the estimated peak memory and what cannot be used.
-pub fn text(plan: &Plan, workers: usize, memory_budget: Bytes) -> String {
+/// Window and headings.
+pub fn head(plan: &Plan) -> String {
+    let titles = line("day", ["objects", "row groups", "rows (at most)", "bytes"].map(str::to_owned));
+    format!("window {} ({} days)\n{titles}", plan.window, plan.days.len())
+}
+
+/// A line per day: objects, row groups, rows, bytes.
+pub fn day_lines(plan: &Plan) -> Vec<(UsageDay, String)> {
+    let figures = |day: &DayPlan| {
+        [
+            day.objects.len().to_string(),
+            day.chunk_count.to_string(),
+            day.row_count.to_string(),
+            day.stored_bytes.to_string(),
+        ]
+    };
+    plan.days.iter().map(|day| (day.day, line(&day.day.to_string(), figures(day)))).collect()
+}
+
+/// The sums, the estimated peak memory and what cannot be used.
+pub fn tail(plan: &Plan, workers: usize, memory_budget: Bytes) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _infallible = render(plan, workers, memory_budget, &mut out);
+    let _infallible = render_tail(plan, workers, memory_budget, &mut out);
     out
 }
 
-fn render(plan: &Plan, workers: usize, memory_budget: Bytes, out: &mut String) -> std::fmt::Result {
-    writeln!(out, "window {} ({} days)", plan.window, plan.days.len())?;
-    writeln!(out, "{:<12} {:>8} {:>11} {:>14} {:>10}", "day", "objects", "row groups", "rows (at most)", "bytes")?;
-    for day in &plan.days {
-        writeln!(
-            out,
-            "{:<12} {:>8} {:>11} {:>14} {:>10}",
-            day.day.to_string(),
-            day.objects.len(),
-            day.chunk_count,
-            day.row_count,
-            day.stored_bytes.to_string()
-        )?;
-    }
-    writeln!(
-        out,
-        "{:<12} {:>8} {:>11} {:>14} {:>10}",
-        "all",
-        plan.object_count,
-        plan.chunks.len(),
-        plan.row_count(),
-        plan.stored_bytes().to_string()
-    )?;
+fn line(day: &str, [objects, row_groups, rows, bytes]: [String; 4]) -> String {
+    format!("{day:<12} {objects:>8} {row_groups:>11} {rows:>14} {bytes:>10}")
+}
+
+fn render_tail(plan: &Plan, workers: usize, memory_budget: Bytes, out: &mut String) -> std::fmt::Result {
+    let figures = [
+        plan.object_count.to_string(),
+        plan.chunks.len().to_string(),
+        plan.row_count().to_string(),
+        plan.stored_bytes().to_string(),
+    ];
+    writeln!(out, "{}", line("all", figures))?;
     let columns: usize = plan.chunks.iter().map(|chunk| chunk.projection.leaves.len()).max().unwrap_or(0);
     writeln!(out, "columns read per row group: at most {columns}")?;
     for (column, objects) in &plan.absent_columns {

@@ -3,7 +3,7 @@
 pub mod display;
 pub mod projection;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::discover::{ManifestName, ObjectInfo};
@@ -26,8 +26,10 @@ pub struct ChunkPlan {
     pub row_group: usize,
     /// Columns to read.
     pub projection: Arc<Projection>,
-    /// Days of the window that its rows may lie on, in order; never empty.
+    /// Days of the window that its rows may lie on and that are to be computed, in order; never empty.
     pub days: Vec<UsageDay>,
+    /// Further days of the window that its rows may lie on, and that are left out: such rows are passed over.
+    pub passed_over: Vec<UsageDay>,
     /// Rows of the row group.
     pub row_count: u64,
     /// Bytes of the needed columns as stored.
@@ -65,7 +67,7 @@ pub struct BadObject {
 pub struct Plan {
     /// The window.
     pub window: Window,
-    /// Every day of the window, in order.
+    /// Every day of the window that is to be computed, in order.
     pub days: Vec<DayPlan>,
     /// Chunks in the order in which they are fetched: by day, and on each day scans that others wait for first.
     pub chunks: Vec<ChunkPlan>,
@@ -81,6 +83,16 @@ impl Plan {
     /// Bytes of all chunks as stored.
     pub fn stored_bytes(&self) -> Bytes {
         self.chunks.iter().map(|chunk| chunk.stored_bytes).sum()
+    }
+
+    /// Takes days out: row groups that hold nothing else are not read; those that do are read for the other days.
+    pub fn leave_out(&mut self, days: &BTreeSet<UsageDay>) {
+        self.days.retain(|planned| !days.contains(&planned.day));
+        for chunk in &mut self.chunks {
+            chunk.passed_over.extend(chunk.days.iter().filter(|day| days.contains(day)));
+            chunk.days.retain(|day| !days.contains(day));
+        }
+        self.chunks.retain(|chunk| !chunk.days.is_empty());
     }
 
     /// Rows of all chunks.
@@ -165,6 +177,7 @@ fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>, given_up: 
                 footer: Arc::clone(footer),
                 row_group: span.index,
                 days,
+                passed_over: Vec::new(),
                 row_count: span.row_count,
                 stored_bytes: sum(&|leaf| row_group.column(leaf).compressed_size()),
                 decoded_bytes: sum(&|leaf| row_group.column(leaf).uncompressed_size()),

@@ -162,6 +162,20 @@ pub enum PostgresError {
         /// Sum in the table, as text because it may be `NaN`.
         found: String,
     },
+    /// The day's rows or a total of theirs differ too much from those that they would replace.
+    #[error(
+        "day {day} in {table}: {change}; target.guard.max_change_percent allows {limit}; the day is left as it was"
+    )]
+    ChangeTooLarge {
+        /// The day.
+        day: UsageDay,
+        /// Schema and table.
+        table: String,
+        /// Which figure would go from what to what.
+        change: String,
+        /// The configured limit.
+        limit: f64,
+    },
     /// Rows that cannot be expressed in the target's types.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -185,6 +199,7 @@ impl PostgresError {
             PostgresError::NotReady(findings) => {
                 findings.first().map_or(ErrorKind::TargetShape, |finding| finding.kind)
             }
+            PostgresError::ChangeTooLarge { .. } => ErrorKind::ChangeTooLarge,
             PostgresError::RowsDiffer { .. } | PostgresError::SumDiffers { .. } => ErrorKind::NotConserved,
             PostgresError::Encode(error) => error.kind(),
         }

@@ -1,6 +1,8 @@
 //! A source, a day and `replace` → the rows of the target table that belong to them: deleted, counted and summed by
 //! the same predicates.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -9,7 +11,7 @@ use crate::config::Replace;
 use crate::postgres::connection::Connection;
 use crate::postgres::error::PostgresError;
 use crate::postgres::sql::{TableName, quote};
-use crate::schema::target::OCP_DAILY_SUMMARY;
+use crate::schema::target::{OCP_DAILY_SUMMARY, USAGE_MARK};
 use crate::time::{UsageDay, Window};
 
 /// Columns that tell this rollup's rows from those of the cost model, the distribution and the clouds.
@@ -62,19 +64,23 @@ impl Scope {
         connection.execute(action, &sql, &self.parameters(day, day).as_slice()).await
     }
 
-    /// Counts this rollup's rows of a day and sums the named columns.
+    /// Counts this rollup's rows of a day and sums the named columns: the first ones over all rows, then those of `of_usage` over the
+    /// rows that are no unallocated capacity.
     pub async fn totals(
         &self,
         connection: &Connection,
         day: UsageDay,
-        columns: &[&'static str],
+        [columns, of_usage]: [&[&'static str]; 2],
         action: &str,
     ) -> Result<Totals, PostgresError> {
-        let mut selected = vec!["count(*)".to_owned()];
-        selected.extend(columns.iter().map(|column| {
+        let is_usage = format!(" FILTER (WHERE {} IS NOT NULL)", quote(USAGE_MARK));
+        let sum = |column: &str, filter: &str| {
             let column = quote(column);
-            format!("trunc(coalesce(sum({column}), 0) * {UNITS})::text")
-        }));
+            format!("trunc(coalesce(sum({column}){filter}, 0) * {UNITS})::text")
+        };
+        let mut selected = vec!["count(*)".to_owned()];
+        selected.extend(columns.iter().map(|column| sum(column, "")));
+        selected.extend(of_usage.iter().map(|column| sum(column, &is_usage)));
         let sql = format!(
             "SELECT {} FROM {} WHERE {} AND {NOT_OF_A_LATER_STEP} AND {NOT_BACK_POPULATED}",
             selected.join(", "),
@@ -82,8 +88,32 @@ impl Scope {
             self.days_clause()
         );
         let row = connection.query_one(action, &sql, &self.parameters(day, day).as_slice()).await?;
-        let sums = (0..columns.len()).map(|index| row.get(index + 1)).collect();
+        let sums = (0..columns.len() + of_usage.len()).map(|index| row.get(index + 1)).collect();
         Ok(Totals { row_count: row.get::<_, i64>(0).unsigned_abs(), sums })
+    }
+
+    /// Counts this rollup's rows of each of some days, in one query. A day without any is not among the results.
+    pub async fn row_counts(
+        &self,
+        connection: &Connection,
+        days: &[UsageDay],
+    ) -> Result<BTreeMap<UsageDay, u64>, PostgresError> {
+        let (Some(first), Some(last)) = (days.iter().min(), days.iter().max()) else { return Ok(BTreeMap::new()) };
+        let day = quote(OCP_DAILY_SUMMARY.day_column);
+        let sql = format!(
+            "SELECT {day}, count(*) FROM {} WHERE {} AND {day} = ANY ($4) AND {NOT_OF_A_LATER_STEP} \
+             AND {NOT_BACK_POPULATED} GROUP BY {day}",
+            self.table.quoted(),
+            self.days_clause()
+        );
+        let dates: Vec<NaiveDate> = days.iter().map(|day| day.date()).collect();
+        let parameters = self.parameters(*first, *last);
+        let [first, last, owner] = parameters.as_slice();
+        let parameters = [first, last, owner, (&dates as &(dyn ToSql + Sync), Type::DATE_ARRAY)];
+        let action = format!("counting the rows of {} days in {}", days.len(), self.table);
+        let rows = connection.query(&action, &sql, &parameters).await?;
+        let counts = rows.iter().map(|row| (UsageDay::from_date(row.get(0)), row.get::<_, i64>(1).unsigned_abs()));
+        Ok(counts.collect())
     }
 
     /// Counts the rows in a window that `replace: reference` would delete although another step wrote them.

@@ -4,13 +4,17 @@ pub mod check;
 pub mod fingerprint;
 mod pace;
 mod pipeline;
+mod plan_report;
+pub mod planning;
 pub mod preflight;
 #[cfg(feature = "sql")]
 pub mod recompute;
 mod replan;
 mod report;
+mod roles;
 mod schedule;
 mod sinks;
+mod unchanged;
 pub mod verify;
 mod window;
 
@@ -45,6 +49,8 @@ pub struct RunOptions {
     pub allow_empty: bool,
     /// Days without input rows lose their old rows.
     pub delete_empty_days: bool,
+    /// Days that nothing changed of are written all the same.
+    pub force: bool,
     /// Rows per batch; for tests that cut the work differently.
     pub batch_rows: Option<usize>,
     /// Whether the run is told to stop: no further day begins then, and what is being written may end within the grace period.
@@ -179,29 +185,6 @@ async fn run_windows(context: &Context<'_>, windows: &[Window], target: Option<A
     if object_count == 0 && !context.options.allow_empty {
         report::stop(report, &window::no_objects(context, windows));
     }
-}
-
-/// Lists, reads footers and returns the plan of each window as text; reads no column and writes nothing.
-pub async fn plan_text(config: &Config, options: &RunOptions, progress: &Progress) -> Result<String, Failure> {
-    let resources = Resources::new(config)?;
-    let context = resources.context(config, options, progress);
-    let mut text = String::new();
-    let mut object_count = 0;
-    let windows = Window::split_by_month(config.period.start, config.period.end);
-    for window in &windows {
-        let (prepared, _) = window::prepare(&context, *window).await?;
-        object_count += prepared.plan.object_count;
-        let budget = Bytes(resources.state_limit.0 * 2);
-        text.push_str(&crate::plan::display::text(&prepared.plan, resources.pool.worker_count(), budget));
-        for warning in prepared.warnings {
-            text.push_str(&format!("warning: {warning}\n"));
-        }
-        text.push('\n');
-    }
-    if object_count == 0 && !options.allow_empty {
-        return Err(window::no_objects(&context, &windows));
-    }
-    Ok(text)
 }
 
 /// The tables that may be read: the daily copies too where they stand in for missing raw ones.

@@ -231,8 +231,8 @@ impl Look<'_> {
     }
 
     async fn at_ledger(&self) -> Result<Vec<Finding>, PostgresError> {
-        if !ledger::is_present(self.connection).await? {
-            return Ok(vec![ledger::missing()]);
+        if let Some(finding) = ledger::layout(self.connection).await?.finding() {
+            return Ok(vec![finding]);
         }
         let table = TableName::new(ledger::SCHEMA, ledger::TABLE);
         self.at_privileges(&table, &["SELECT", "INSERT", "UPDATE"]).await

@@ -6,13 +6,10 @@ use std::path::Path;
 
 use tracing::info;
 
-use super::window::{self, PreparedWindow};
-use super::{Resources, RunOptions};
+use super::{Resources, RunOptions, roles, window};
 use crate::config::{Config, NodeRoles, OnMalformedLabel};
 use crate::error::Failure;
-use crate::plan::{Plan, plan};
 use crate::reference;
-use crate::rollups::node_roles;
 use crate::runtime::limits::{CGROUP_ROOT, default_workers, limits};
 use crate::sql::{Recompute, RecomputeSettings, RecomputedDay};
 use crate::telemetry::progress::Progress;
@@ -40,7 +37,7 @@ pub async fn recompute(
         object_count += prepared.plan.object_count;
         let mut facts = reference::load(config, *window, context.run_id).await?;
         if matches!(config.reference.node_roles, NodeRoles::Derive) && prepared.plan.object_count > 0 {
-            let roles_plan = roles_plan(config, &prepared, *window);
+            let roles_plan = roles::role_plan(&context, &prepared);
             facts.node_roles = Recompute::new(&resources.store, &settings, &facts)?.node_roles(&roles_plan).await?;
         }
         let engine = Recompute::new(&resources.store, &settings, &facts)?;
@@ -68,10 +65,4 @@ fn settings(config: &Config) -> RecomputeSettings {
         memory_limit: config.performance.memory_budget.unwrap_or(Bytes(limits.memory.0 / 2).min(MOST_MEMORY)),
         threads: config.performance.max_workers.unwrap_or_else(|| default_workers(limits.cpus)),
     }
-}
-
-/// Node roles need other columns of the same objects; which row groups hold them is planned like anything else.
-fn roles_plan(config: &Config, prepared: &PreparedWindow, window: Window) -> Plan {
-    let scans = node_roles::scans(config.semantics, |report| prepared.has_raw(report, window.month()));
-    plan(window, &scans, &prepared.footers)
 }

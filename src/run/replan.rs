@@ -9,13 +9,13 @@ use tracing::warn;
 
 use super::Context;
 use super::pipeline::Outcome;
+use super::unchanged::{DayState, Decisions, Purpose, decide};
 use super::window::{self, ClosedDay, PreparedWindow};
-use crate::config::NodeRoles;
 use crate::discover::ObjectInfo;
 use crate::error::{ErrorKind, Failure};
 use crate::footers::{Footer, FooterError};
 use crate::plan::{BadObject, Plan};
-use crate::rollups::facts::{NodeRole, ReferenceData};
+use crate::rollups::facts::ReferenceData;
 use crate::runtime::retry::{Attempts, RetryPolicy};
 use crate::sink::Sink;
 use crate::time::{UsageDay, Window};
@@ -60,22 +60,25 @@ pub async fn prepare_settled(context: &Context<'_>, window: Window) -> Result<(P
     Ok((prepared, seconds))
 }
 
-/// Derives the roles of the window's nodes, on a new plan if an object changed meanwhile.
-pub async fn derive_roles_settled(
+/// Decides what becomes of each day, on a new plan if an object changed while node roles were derived.
+pub async fn decide_settled(
     context: &Context<'_>,
     prepared: &mut PreparedWindow,
-    window: Window,
-) -> Result<Vec<NodeRole>, Failure> {
+    reference: &mut ReferenceData,
+    sink: &Arc<dyn Sink>,
+) -> Result<Decisions, Failure> {
+    let stopping = &context.options.stopping;
     let mut attempts = POLICY.begin();
     loop {
-        let failure = match window::derive_roles(context, prepared, window).await {
+        let decided = decide(context, prepared, reference, &**sink, Purpose::Compute);
+        let failure = match stopping.unless_asked(decided).await {
             Err(failure) if failure.kind == ErrorKind::ObjectChanged => failure,
             result => return result,
         };
         if !wait(&mut attempts, &failure).await {
             return Err(failure);
         }
-        let (again, _) = context.options.stopping.unless_asked(prepare_settled(context, window)).await?;
+        let (again, _) = stopping.unless_asked(prepare_settled(context, prepared.plan.window)).await?;
         *prepared = again;
     }
 }
@@ -85,6 +88,7 @@ pub async fn derive_roles_settled(
 pub async fn write_changed_days(
     context: &Context<'_>,
     prepared: &mut PreparedWindow,
+    decisions: &mut Decisions,
     mut reference: ReferenceData,
     sink: &Arc<dyn Sink>,
     outcome: &mut Outcome<ClosedDay>,
@@ -96,7 +100,8 @@ pub async fn write_changed_days(
         if !wait(&mut attempts, failure).await {
             return;
         }
-        let (again, roles) = match plan_again(context, prepared).await {
+        let roles = reference.node_roles.clone();
+        let (mut again, now) = match plan_again(context, prepared, &mut reference, sink).await {
             Ok(planned) => planned,
             Err(failure) if failure.kind == ErrorKind::ObjectChanged => continue,
             Err(failure) => {
@@ -104,39 +109,39 @@ pub async fn write_changed_days(
                 return;
             }
         };
-        let mut days = changed_days(&prepared.plan, &again.plan);
+        let mut days = changed_days(&prepared.plan, &again.plan, &now);
         days.extend(outcome.end.failed_days.iter().filter(|(_, failure)| is_changed(failure)).map(|(day, _)| *day));
-        if let Some(roles) = roles
-            && roles != reference.node_roles
-        {
+        if roles != reference.node_roles {
             // Roles are a fact of the whole window.
-            reference.node_roles = roles;
             days.extend(again.plan.window.days());
         }
+        // Days that stand as a run of now would write them, such as those that the object came back for, are left alone again.
+        now.apply(&mut again.plan);
         let part = only(&again.plan, &days);
-        let more = window::write_days(context, &part, &again.scans, Arc::new(reference.clone()), sink).await;
+        let more = window::write_days(context, &part, &again.scans, &reference, sink, &now.ingredients).await;
         take_over(outcome, more, &days);
+        decisions.states.extend(now.states.into_iter().filter(|(day, _)| days.contains(day)));
         *prepared = again;
     }
 }
 
-/// The window as it is now, and its roles if they are derived.
+/// The window as it is now, and what is to become of its days.
 async fn plan_again(
     context: &Context<'_>,
     prepared: &PreparedWindow,
-) -> Result<(PreparedWindow, Option<Vec<NodeRole>>), Failure> {
-    let window = prepared.plan.window;
-    let prepare = window::prepare_with(context, window, &prepared.footers);
-    let (again, _) = context.options.stopping.unless_asked(prepare).await?;
+    reference: &mut ReferenceData,
+    sink: &Arc<dyn Sink>,
+) -> Result<(PreparedWindow, Decisions), Failure> {
+    let stopping = &context.options.stopping;
+    let prepare = window::prepare_with(context, prepared.plan.window, &prepared.footers);
+    let (again, _) = stopping.unless_asked(prepare).await?;
     let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
     if let Some(bad) = again.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
         return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
     }
-    let roles = match context.config.reference.node_roles {
-        NodeRoles::Derive => Some(window::derive_roles(context, &again, window).await?),
-        _ => None,
-    };
-    Ok((again, roles))
+    let decided = decide(context, &again, reference, &**sink, Purpose::Compute);
+    let decisions = stopping.unless_asked(decided).await?;
+    Ok((again, decisions))
 }
 
 /// Waits before the next look; false if there is none.
@@ -155,14 +160,16 @@ fn is_same(a: &ObjectInfo, b: &ObjectInfo) -> bool {
     a.key == b.key && a.size == b.size && a.etag == b.etag && a.last_modified == b.last_modified
 }
 
-/// Days that have other objects than before.
-fn changed_days(before: &Plan, now: &Plan) -> BTreeSet<UsageDay> {
-    let pairs = before.days.iter().zip(&now.days);
+/// Days that have other objects than before. Of a day that nothing had changed of, the target's ledger tells.
+fn changed_days(before: &Plan, now: &Plan, decisions: &Decisions) -> BTreeSet<UsageDay> {
     let is_changed = |before: &[Arc<ObjectInfo>], now: &[Arc<ObjectInfo>]| {
         before.len() != now.len() || before.iter().zip(now).any(|(before, now)| !is_same(before, now))
     };
-    let changed = pairs.filter(|(before, now)| is_changed(&before.objects, &now.objects));
-    changed.map(|(_, now)| now.day).collect()
+    let changed = now.days.iter().filter(|now| match before.days.iter().find(|before| before.day == now.day) {
+        Some(before) => is_changed(&before.objects, &now.objects),
+        None => decisions.states.get(&now.day) != Some(&DayState::Unchanged),
+    });
+    changed.map(|now| now.day).collect()
 }
 
 /// The part of a plan that concerns some days. The others are given up in it, so that their rows in shared row groups are

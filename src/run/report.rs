@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::unchanged::DayState;
 use super::window::{ClosedDay, WindowOutcome};
 use crate::config::Config;
 use crate::enrich::decimal::decimal_text;
@@ -18,6 +19,7 @@ pub fn begin(config: &Config, windows: &[Window]) -> RunReport {
     let day = |day: UsageDay| DayReport {
         day: day.to_string(),
         status: "skipped".to_owned(),
+        reason: String::new(),
         is_complete: day < config.period.today,
         rows_in: 0,
         rows_out: 0,
@@ -53,6 +55,16 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
     report.warnings.extend(window.warnings);
     if window.plan.object_count == 0 {
         report.warnings.push(format!("window {} has no objects; its days stay as they were", window.plan.window));
+    }
+    for (day, state) in &window.states {
+        if let Some(entry) = entry(report, *day) {
+            let reasons = state.reasons().join("; ");
+            entry.reason =
+                if reasons.is_empty() { state.name().to_owned() } else { format!("{}: {reasons}", state.name()) };
+            if *state == DayState::Unchanged {
+                entry.status = "unchanged".to_owned();
+            }
+        }
     }
     let end = window.outcome.end;
     report.peak_state_bytes = report.peak_state_bytes.max(end.peak_state_bytes.0);

@@ -42,7 +42,7 @@ pub struct CompleteDay {
 pub struct ChunkDays {
     /// Open days, in order.
     pub open: Vec<Arc<DayState>>,
-    /// Days that were given up: their rows are passed over.
+    /// Days that were given up or left out: their rows are passed over.
     pub given_up: Vec<UsageDay>,
 }
 
@@ -179,7 +179,7 @@ impl<'a> Schedule<'a> {
         let plan = &self.plan.chunks[chunk];
         let after = self.scans[plan.scan].after;
         let waited_for = self.scans.iter().position(|scan| Some(scan.name) == after);
-        let mut days = ChunkDays { open: Vec::new(), given_up: Vec::new() };
+        let mut days = ChunkDays { open: Vec::new(), given_up: plan.passed_over.clone() };
         for day in &plan.days {
             match self.open.get(day) {
                 Some(open) if waited_for.is_some_and(|scan| open.chunks_of_scan[scan] > 0) => return None,

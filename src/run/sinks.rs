@@ -6,12 +6,12 @@ use futures::FutureExt;
 
 use super::Context;
 use super::preflight::missing_privileges;
-use crate::config::Target;
+use crate::config::{Postgres, Target};
 use crate::enrich::batches::schema;
 use crate::error::{ErrorKind, Failure};
 use crate::postgres::copy::EncodeError;
 use crate::postgres::error::PostgresError;
-use crate::postgres::retry::retrying;
+use crate::postgres::retry::{self, retrying};
 use crate::rollups::facts::ReferenceData;
 use crate::runtime::cpu_pool::CpuPool;
 use crate::sink::Sink;
@@ -40,18 +40,11 @@ impl Sinks {
                     Failure::new(ErrorKind::Config, "target.kind is postgres, but target.postgres is missing")
                 })?;
                 let look = || missing_privileges(config, postgres, context.run_id);
-                let missing = retrying("looking at the privileges", look).await?;
+                let missing = retrying(retry::policy(postgres), "looking at the privileges", look).await?;
                 if !missing.is_empty() {
                     return Err(PostgresError::NotReady(missing).into());
                 }
-                let options = PostgresSinkOptions {
-                    source_uuid: config.source.uuid,
-                    cluster_id: config.source.cluster_id.clone(),
-                    run_id: context.run_id,
-                    delete_empty_days: context.options.delete_empty_days,
-                    stopping: context.options.stopping.clone(),
-                };
-                let sink = PostgresSink::new(postgres, options, encode_on(context.pool.clone()))?;
+                let sink = postgres_sink(context, postgres)?;
                 let months: Vec<BillingMonth> = windows.iter().map(|window| window.month()).collect();
                 sink.prepare(&months).await?;
                 Ok(Self::Postgres(Box::new(sink)))
@@ -66,6 +59,20 @@ impl Sinks {
             Self::Same(sink) => Arc::clone(sink),
         }
     }
+}
+
+/// The PostgreSQL target as it is configured. Nothing is asked of the database yet.
+pub fn postgres_sink(context: &Context<'_>, postgres: &Postgres) -> Result<PostgresSink, Failure> {
+    let config = context.config;
+    let options = PostgresSinkOptions {
+        source_uuid: config.source.uuid,
+        cluster_id: config.source.cluster_id.clone(),
+        run_id: context.run_id,
+        delete_empty_days: context.options.delete_empty_days,
+        stopping: context.options.stopping.clone(),
+        max_change_percent: config.max_change_percent,
+    };
+    Ok(PostgresSink::new(postgres, options, encode_on(context.pool.clone()))?)
 }
 
 /// Encodes rows for COPY on the CPU pool.

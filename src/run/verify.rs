@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::fingerprint::fingerprint;
-use super::{Context, Resources, RunOptions, window};
+use super::fingerprint::Facts;
+use super::{Context, Resources, RunOptions, roles, window};
 use crate::config::{Config, FileFormat, NodeRoles, Postgres, Target};
 use crate::error::{ErrorKind, Failure};
-use crate::ledger::{self, DayKey};
+use crate::ledger::{self, Layout};
+use crate::plan::DayPlan;
 use crate::postgres::connection::Connection;
 use crate::postgres::error::PostgresError;
 use crate::postgres::retry::retrying;
@@ -141,15 +142,15 @@ async fn read_ledger(postgres: &Postgres, source_uuid: Uuid, windows: &[Window])
     let read = || async {
         let connection: Connection = connector.connect().await?;
         let mut ledger = LedgerDays::default();
-        if !ledger::is_present(&connection).await? {
+        let layout = ledger::layout(&connection).await?;
+        if layout == Layout::Missing {
             return Ok::<_, PostgresError>(ledger);
         }
+        layout.required()?;
         connection.begin_reading("reading the ledger").await?;
-        for day in windows.iter().flat_map(|window| window.days()) {
-            let key = DayKey { target: target.clone(), source_uuid, day };
-            if let Some(recorded) = ledger::read(&connection, &key).await? {
-                ledger.days.insert(day, recorded);
-            }
+        for window in windows {
+            let days = ledger::read_days(&connection, &target, source_uuid, [window.start, window.end]).await?;
+            ledger.days.extend(days);
         }
         Ok(ledger)
     };
@@ -168,13 +169,17 @@ async fn expected(config: &Config, progress: &Progress, windows: &[Window]) -> R
         if prepared.footers.is_empty() {
             continue;
         }
-        let mut reference = reference::load(config, *window, context.run_id).await?;
-        if matches!(config.reference.node_roles, NodeRoles::Derive) {
+        let reference = reference::load(config, *window, context.run_id).await?;
+        let facts = Facts::new(config, &reference);
+        let roles = if matches!(config.reference.node_roles, NodeRoles::Derive) {
             progress.stage("derive node roles");
-            reference.node_roles = window::derive_roles(&context, &prepared, *window).await?;
-        }
-        let days = prepared.plan.days.iter();
-        expected.extend(days.map(|day| (day.day, fingerprint(config, &reference, day))));
+            let role_plan = roles::role_plan(&context, &prepared);
+            Some(roles::derive(&context, &prepared, &role_plan).await?)
+        } else {
+            None
+        };
+        let of_day = |day: &DayPlan| facts.of_day(day, roles.as_ref().map(|roles| roles.noted(day.day)));
+        expected.extend(prepared.plan.days.iter().map(|day| (day.day, of_day(day).fingerprint)));
     }
     progress.end();
     Ok(expected)

@@ -1,18 +1,20 @@
 //! One window, from listing to written days: the stages in the order in which they run.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tracing::{info, warn};
 
-use super::fingerprint::fingerprint;
+use super::fingerprint::Ingredients;
 use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End};
+use super::unchanged::{DayState, Decisions, decide_empty, disappeared};
 use super::{Context, replan, tables_of};
 use crate::aggregate::{CompiledScan, LabelColumnStats};
-use crate::config::{NodeRoles, OnBadDay, OnTwoManifests};
+use crate::config::OnTwoManifests;
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
 use crate::enrich::{BatchSums, DayColumns, Stamp};
@@ -23,12 +25,11 @@ use crate::merge::{LabelRowCounts, merge};
 use crate::plan::{BadObject, Plan, plan};
 use crate::reference;
 use crate::rollups::declaration::{Scan, without_empty_tables};
-use crate::rollups::facts::{NodeRole, ReferenceData};
-use crate::rollups::{node_roles, ocp_daily_summary};
+use crate::rollups::facts::ReferenceData;
+use crate::rollups::ocp_daily_summary;
 use crate::runtime::cpu_pool::in_pieces;
 use crate::schema::source::{ReportType, SourceTable, Variant};
 use crate::sink::{DayRows, Rows, Sink, Written};
-use crate::telemetry::progress::Progress;
 use crate::time::{BillingMonth, UsageDay, Window};
 
 /// What one day gave.
@@ -67,7 +68,6 @@ pub struct PreparedWindow {
 
 impl PreparedWindow {
     /// Whether the month's prefix of a report's raw objects holds any object.
-    #[cfg(feature = "sql")]
     pub fn has_raw(&self, report: ReportType, month: BillingMonth) -> bool {
         has_raw(&self.listing, report, month)
     }
@@ -79,6 +79,8 @@ pub struct WindowOutcome {
     pub outcome: Outcome<ClosedDay>,
     /// What was planned.
     pub plan: Plan,
+    /// What became of each day, and why, as it was decided before anything was fetched.
+    pub states: BTreeMap<UsageDay, DayState>,
     /// What the reader should know.
     pub warnings: Vec<String>,
     /// Seconds of the stages before and around the pipeline.
@@ -167,13 +169,25 @@ pub async fn run_window(
     sink: impl AsyncFnOnce(&ReferenceData) -> Result<Arc<dyn Sink>, Failure>,
 ) -> Result<WindowOutcome, Failure> {
     context.progress.stage("list and read footers");
+    let (prepared, seconds) = context.options.stopping.unless_asked(replan::prepare_settled(context, window)).await?;
+    compute_window(context, prepared, seconds, sink).await
+}
+
+/// The same for a window that is prepared; `seconds` are those that it took.
+pub async fn compute_window(
+    context: &Context<'_>,
+    mut prepared: PreparedWindow,
+    [discover_seconds, footers_seconds]: [f64; 2],
+    sink: impl AsyncFnOnce(&ReferenceData) -> Result<Arc<dyn Sink>, Failure>,
+) -> Result<WindowOutcome, Failure> {
+    let window = prepared.plan.window;
     let stopping = &context.options.stopping;
-    let (mut prepared, [discover_seconds, footers_seconds]) =
-        stopping.unless_asked(replan::prepare_settled(context, window)).await?;
     let mut stage_seconds = vec![("discover", discover_seconds), ("footers and plan", footers_seconds)];
     if prepared.footers.is_empty() {
         // Whether this is a failure depends on the other windows; either way nothing is taken away.
-        return Ok(left_as_it_was(prepared, stage_seconds));
+        let sink = sink(&ReferenceData::default()).await?;
+        let decisions = decide_empty(context, window, &*sink).await?;
+        return Ok(left_as_it_was(prepared, decisions.states, stage_seconds));
     }
     // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.
     let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
@@ -185,23 +199,24 @@ pub async fn run_window(
     let load = async { Ok(reference::load(context.config, window, context.run_id).await?) };
     let mut reference = stopping.unless_asked(load).await?;
     stage_seconds.push(("reference data", started.elapsed().as_secs_f64()));
-    if matches!(context.config.reference.node_roles, NodeRoles::Derive) {
-        context.progress.stage("derive node roles");
-        let started = Instant::now();
-        reference.node_roles = replan::derive_roles_settled(context, &mut prepared, window).await?;
-        stage_seconds.push(("derive node roles", started.elapsed().as_secs_f64()));
-    }
     let sink = sink(&reference).await?;
+    let started = Instant::now();
+    let mut decisions = replan::decide_settled(context, &mut prepared, &mut reference, &sink).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    stage_seconds.push(("compare with the ledger", seconds - decisions.roles_seconds.unwrap_or(0.0)));
+    stage_seconds.extend(decisions.roles_seconds.map(|seconds| ("derive node roles", seconds)));
+    decisions.apply(&mut prepared.plan);
     context.progress.stage("decode and aggregate");
-    let mut outcome = write_days(context, &prepared.plan, &prepared.scans, Arc::new(reference.clone()), &sink).await;
-    replan::write_changed_days(context, &mut prepared, reference, &sink, &mut outcome).await;
+    let PreparedWindow { plan, scans, .. } = &prepared;
+    let mut outcome = write_days(context, plan, scans, &reference, &sink, &decisions.ingredients).await;
+    replan::write_changed_days(context, &mut prepared, &mut decisions, reference, &sink, &mut outcome).await;
     stage_seconds.push(("fetch", outcome.fetch_seconds));
     stage_seconds.push(("decode and aggregate", outcome.compute_seconds));
     let sum = |seconds: fn(&ClosedDay) -> f64| outcome.days.values().map(seconds).sum();
     stage_seconds.push(("merge and finish", sum(|day| day.finish_seconds)));
     stage_seconds.push(("write", sum(|day| day.write_seconds)));
-    let PreparedWindow { plan, warnings, .. } = prepared;
-    Ok(WindowOutcome { outcome, plan, warnings, stage_seconds })
+    let (PreparedWindow { plan, warnings, .. }, Decisions { states, .. }) = (prepared, decisions);
+    Ok(WindowOutcome { outcome, plan, states, warnings, stage_seconds })
 }
 
 /// Decodes, aggregates and writes the days of a plan.
@@ -209,17 +224,23 @@ pub(super) async fn write_days(
     context: &Context<'_>,
     plan: &Plan,
     scans: &[Scan],
-    reference: Arc<ReferenceData>,
+    reference: &ReferenceData,
     sink: &Arc<dyn Sink>,
+    ingredients: &BTreeMap<UsageDay, Ingredients>,
 ) -> Outcome<ClosedDay> {
     context.progress.expect(plan.row_count(), plan.days.len() as u64);
-    let close = |day: CompleteDay| close_day(context, plan, &reference, sink, day);
-    let pipeline = pipeline(context, &reference, sink.parallel_days() + context.pool.worker_count());
+    let shared = Arc::new(reference.clone());
+    let close = |day: CompleteDay| close_day(context, ingredients, &shared, sink, day);
+    let pipeline = pipeline(context, reference, sink.parallel_days() + context.pool.worker_count());
     pipeline.run(plan, compile(scans), close).await
 }
 
-/// A window without any object: no day is touched.
-fn left_as_it_was(prepared: PreparedWindow, stage_seconds: Vec<(&'static str, f64)>) -> WindowOutcome {
+/// A window without any object: no day is touched. Days that are missed fail.
+fn left_as_it_was(
+    prepared: PreparedWindow,
+    states: BTreeMap<UsageDay, DayState>,
+    stage_seconds: Vec<(&'static str, f64)>,
+) -> WindowOutcome {
     let day = |day: UsageDay| {
         note(day, 0, 0, Written::LeftAsItWas);
         let untouched = ClosedDay {
@@ -234,20 +255,25 @@ fn left_as_it_was(prepared: PreparedWindow, stage_seconds: Vec<(&'static str, f6
         };
         (day, untouched)
     };
-    let outcome = Outcome {
-        days: prepared.plan.window.days().map(day).collect(),
-        end: End::default(),
-        fetch_seconds: 0.0,
-        compute_seconds: 0.0,
-    };
-    WindowOutcome { outcome, plan: prepared.plan, warnings: prepared.warnings, stage_seconds }
+    let mut end = End::default();
+    for (day, state) in &states {
+        if let DayState::Disappeared { recorded } = state {
+            end.failed_days.insert(*day, disappeared(*day, *recorded));
+        }
+    }
+    let untouched = states.keys().copied().filter(|day| !end.failed_days.contains_key(day));
+    let days = untouched.map(day).collect();
+    let outcome = Outcome { days, end, fetch_seconds: 0.0, compute_seconds: 0.0 };
+    WindowOutcome { outcome, plan: prepared.plan, states, warnings: prepared.warnings, stage_seconds }
 }
 
-fn compile(scans: &[Scan]) -> Arc<Vec<CompiledScan>> {
+/// Scans as the engine runs them.
+pub(super) fn compile(scans: &[Scan]) -> Arc<Vec<CompiledScan>> {
     Arc::new(scans.iter().map(CompiledScan::new).collect())
 }
 
-fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: usize) -> Pipeline<'a> {
+/// A pipeline for days of a window.
+pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: usize) -> Pipeline<'a> {
     let config = context.config;
     let malformed_as_empty = config.on_malformed_label == crate::config::OnMalformedLabel::Empty;
     let keys = EnabledKeys::new(config.semantics.kept_keys(&reference.enabled_tag_keys));
@@ -273,49 +299,10 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
     }
 }
 
-/// First pass over the window: the roles of its nodes. An object that cannot be read ends the window, since a role may
-/// depend on any of its days.
-pub async fn derive_roles(
-    context: &Context<'_>,
-    prepared: &PreparedWindow,
-    window: Window,
-) -> Result<Vec<NodeRole>, Failure> {
-    let month = window.month();
-    let scans = node_roles::scans(context.config.semantics, |report| has_raw(&prepared.listing, report, month));
-    let role_plan = plan(window, &scans, &prepared.footers);
-    if let Some(bad) = role_plan.bad_objects.first() {
-        return Err(Failure::new(
-            bad.failure.kind,
-            format!("node roles are derived from the whole window: {}", bad.failure.message_with_causes()),
-        ));
-    }
-    let roles = Arc::new(Mutex::new(node_roles::Roles::default()));
-    let close = |day: CompleteDay| {
-        let (roles, number) = (Arc::clone(&roles), day.state.day);
-        let add = move |_worker| {
-            let (tables, _) = merge(&day.state);
-            roles.lock().unwrap_or_else(PoisonError::into_inner).add_day(&tables);
-            Ok(())
-        };
-        context.pool.run(move || format!("node roles of {number}"), ErrorKind::Bug, add).boxed()
-    };
-    // One bad day is enough to have no roles, and its rows are not those that the person waits for.
-    let uncounted = Progress::hidden();
-    let mut pipeline = pipeline(context, &ReferenceData::default(), context.pool.worker_count() + 1);
-    pipeline.rules.on_bad_day = OnBadDay::Stop;
-    pipeline.progress = &uncounted;
-    let outcome = pipeline.run(&role_plan, compile(&scans), close).await;
-    let failures = outcome.end.stopped_by.into_iter().chain(outcome.end.failed_days.into_values());
-    match failures.into_iter().next() {
-        Some(failure) => Err(failure),
-        None => Ok(roles.lock().unwrap_or_else(PoisonError::into_inner).finish()),
-    }
-}
-
 /// Merges, finishes and writes one day.
 fn close_day<'a>(
     context: &'a Context<'_>,
-    plan: &'a Plan,
+    ingredients: &'a BTreeMap<UsageDay, Ingredients>,
     reference: &'a Arc<ReferenceData>,
     sink: &'a Arc<dyn Sink>,
     day: CompleteDay,
@@ -325,8 +312,7 @@ fn close_day<'a>(
     async move {
         let config = context.config;
         let started = Instant::now();
-        let day_plan = plan.days.iter().find(|planned| planned.day == number);
-        let fingerprint = day_plan.map(|planned| fingerprint(config, reference, planned)).unwrap_or_default();
+        let Ingredients { fingerprint, made_from } = ingredients.get(&number).cloned().unwrap_or_default();
         let facts = Arc::clone(reference);
         let semantics = config.semantics;
         let stamp = Stamp {
@@ -344,17 +330,20 @@ fn close_day<'a>(
                 let (label_stats, dropped) = (state.label_stats(), state.labels.stats().operator_pairs_dropped);
                 drop(tables);
                 drop(state);
+                let unallocated = columns.unallocated_sums()?;
                 let sums = in_pieces(columns.batch_count(), |batch| {
                     if reads_rows { columns.round(batch) } else { columns.make(batch) }
                 });
                 let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
-                Ok((columns, sums, label_rows, label_stats, dropped))
+                let of_pods = |((name, sum), (_, unallocated)): (&(_, i128), &(_, i128))| (*name, sum - unallocated);
+                let pod_sums = sums.iter().zip(&unallocated).map(of_pods).collect();
+                Ok((columns, [sums, pod_sums], label_rows, label_stats, dropped))
             };
-        let (columns, sums, label_rows, label_stats, operator_pairs_dropped) =
+        let (columns, [sums, pod_sums], label_rows, label_stats, operator_pairs_dropped) =
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
         let rows = Rows::Columns(Arc::new(columns));
-        let rows = DayRows { day: number, rows, input_row_count, fingerprint, sums };
+        let rows = DayRows { day: number, rows, input_row_count, fingerprint, made_from, sums, pod_sums };
         let row_count = rows.row_count();
         // The target takes the rows with it.
         let sums = rows.sums.clone();

@@ -76,6 +76,9 @@ const fn reference(name: &'static str, target_type: TargetType) -> TargetColumn 
 
 use TargetType::{Date, Decimal, Integer, Json, Text, Uuid, Varchar};
 
+/// Set on every row of usage, null on those of unallocated capacity.
+pub const USAGE_MARK: &str = "infrastructure_usage_cost";
+
 /// `reporting_ocpusagelineitem_daily_summary`.
 pub static OCP_DAILY_SUMMARY: TargetTable = TargetTable {
     name: "reporting_ocpusagelineitem_daily_summary",
@@ -120,7 +123,7 @@ pub static OCP_DAILY_SUMMARY: TargetTable = TargetTable {
         reference("infrastructure_project_raw_cost", Decimal),
         reference("infrastructure_data_in_gigabytes", Decimal),
         reference("infrastructure_data_out_gigabytes", Decimal),
-        rollup("infrastructure_usage_cost", Json),
+        rollup(USAGE_MARK, Json),
         reference("infrastructure_markup_cost", Decimal),
         reference("infrastructure_project_markup_cost", Decimal),
         reference("infrastructure_monthly_cost", Decimal),

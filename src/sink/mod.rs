@@ -1,17 +1,25 @@
 //! The finished rows of a day → the place where they stay. Each target replaces a day as a whole or not at all.
 
+pub mod change;
+pub mod diff;
 pub mod file;
 pub mod null;
 pub mod postgres;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 
 use crate::enrich::{DayColumns, EnrichError};
 use crate::error::Failure;
-use crate::time::UsageDay;
+use crate::ledger::{MadeFrom, Recorded};
+use crate::time::{UsageDay, Window};
+
+/// What a target's ledger says about days that were written.
+pub type RecordedDays = BTreeMap<UsageDay, Recorded>;
 
 /// Everything a target needs to replace one day.
 #[derive(Debug, Clone)]
@@ -24,8 +32,13 @@ pub struct DayRows {
     pub input_row_count: u64,
     /// SHA-256 over everything that reaches the rows: objects, settings, reference data, engine version.
     pub fingerprint: [u8; 32],
+    /// The same by name, for a target that notes it.
+    pub made_from: MadeFrom,
     /// Name → sum of each summed pod measure over the rows, in the target's units and scale (numeric(33,15) as integer).
     pub sums: Vec<(&'static str, i128)>,
+    /// The same over the rows of pods alone, for a target that compares days. In the sums above unallocated capacity makes up for
+    /// every change of usage.
+    pub pod_sums: Vec<(&'static str, i128)>,
 }
 
 impl DayRows {
@@ -97,6 +110,16 @@ pub enum Written {
 pub trait Sink: Send + Sync {
     /// Replaces one day. Either all of its rows become visible at once, or the old ones stay.
     fn replace(&self, rows: DayRows) -> BoxFuture<'_, Result<Written, Failure>>;
+
+    /// What the target's ledger says about the days of a window; `None` for a target without a ledger.
+    fn recorded(&self, _window: Window) -> BoxFuture<'_, Result<Option<RecordedDays>, Failure>> {
+        ready(Ok(None)).boxed()
+    }
+
+    /// Rows that are there, of days that its ledger has; a day without any may be absent.
+    fn row_counts<'a>(&'a self, _days: &'a [UsageDay]) -> BoxFuture<'a, Result<BTreeMap<UsageDay, u64>, Failure>> {
+        ready(Ok(BTreeMap::new())).boxed()
+    }
 
     /// How many days may be written at the same time.
     fn parallel_days(&self) -> usize;

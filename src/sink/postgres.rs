@@ -1,6 +1,7 @@
 //! A day's finished rows → the same rows in the target table, in one transaction: locks, delete of exactly the day's scope,
 //! COPY, count, sums, ledger row, commit. Whatever goes wrong on the way leaves the old day as it was.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -18,12 +19,13 @@ use crate::postgres::copy::{self, DayEncoder, EncodeError};
 use crate::postgres::error::PostgresError;
 use crate::postgres::partitions;
 use crate::postgres::retry::retrying_unless_asked;
-use crate::postgres::scope::Scope;
+use crate::postgres::scope::{Scope, Totals};
 use crate::postgres::shape::TargetShape;
 use crate::postgres::sql::TableName;
 use crate::runtime::stopping::Stopping;
-use crate::sink::{DayRows, Rows, Sink, Written};
-use crate::time::{BillingMonth, UsageDay};
+use crate::sink::change::{DaySums, changes, columns, too_large};
+use crate::sink::{DayRows, RecordedDays, Rows, Sink, Written};
+use crate::time::{BillingMonth, UsageDay, Window};
 
 /// A batch of rows to be made and checked, or made and encoded; computation, to be run where computing belongs.
 pub struct EncodeJob {
@@ -82,6 +84,8 @@ pub struct PostgresSinkOptions {
     pub delete_empty_days: bool,
     /// Whether the run was told to stop: then no day is begun, and one that is being written has the grace period.
     pub stopping: Stopping,
+    /// Most that rows and totals of a day may move against those that are replaced.
+    pub max_change_percent: Option<f64>,
 }
 
 /// The PostgreSQL target.
@@ -119,9 +123,7 @@ impl PostgresSink {
         self.shared
             .retrying("preparing the target", || async {
                 let lease = self.shared.pool.lease().await?;
-                if !ledger::is_present(&lease.connection).await? {
-                    return Err(PostgresError::NotReady(vec![ledger::missing()]));
-                }
+                ledger::layout(&lease.connection).await?.required()?;
                 let created = partitions::ensure_months(&lease.connection, &shape, months).await?;
                 lease.give_back();
                 Ok(created)
@@ -129,9 +131,40 @@ impl PostgresSink {
             .await
     }
 
+    /// Whether the day has no input rows and its old ones stay.
+    pub(super) fn leaves_as_it_is(&self, rows: &DayRows) -> bool {
+        rows.input_row_count == 0 && !self.shared.options.delete_empty_days
+    }
+
+    /// Most that a day may move, in percent.
+    pub(super) fn max_change_percent(&self) -> Option<f64> {
+        self.shared.options.max_change_percent
+    }
+
+    /// Count and sums of the day's rows that are there, read without changing anything.
+    pub(super) async fn totals(&self, day: UsageDay, sums: DaySums<'_>) -> Result<Totals, PostgresError> {
+        let (scope, [all, of_pods]) = (self.scope(), columns(sums));
+        let columns = [&all[..], &of_pods[..]];
+        let action = format!("day {day} in {}: reading its totals", self.shared.table);
+        let look = || async {
+            let lease = self.shared.begin_look(&action).await?;
+            let totals = scope.totals(&lease.connection, day, columns, &action).await?;
+            lease.end_look(&action).await?;
+            Ok(totals)
+        };
+        self.shared.retrying(&action, look).await
+    }
+
+    fn scope(&self) -> Scope {
+        Scope {
+            table: self.shared.table.clone(),
+            source_uuid: self.shared.options.source_uuid,
+            report_period_id: self.report_period_id,
+        }
+    }
+
     async fn replace_day(&self, rows: DayRows) -> Result<Written, PostgresError> {
-        let leave_it = rows.input_row_count == 0 && !self.shared.options.delete_empty_days;
-        if leave_it {
+        if self.leaves_as_it_is(&rows) {
             return Ok(Written::LeftAsItWas);
         }
         let shape = self.shared.shape().await?;
@@ -155,6 +188,30 @@ impl Sink for PostgresSink {
     fn parallel_days(&self) -> usize {
         self.shared.connections
     }
+
+    fn recorded(&self, window: Window) -> BoxFuture<'_, Result<Option<RecordedDays>, Failure>> {
+        const ACTION: &str = "reading the ledger";
+        let (table, source_uuid) = (&self.shared.table, self.shared.options.source_uuid);
+        let read = move || async move {
+            let lease = self.shared.begin_look(ACTION).await?;
+            ledger::layout(&lease.connection).await?.required()?;
+            let days = ledger::read_days(&lease.connection, table, source_uuid, [window.start, window.end]).await?;
+            lease.end_look(ACTION).await?;
+            Ok(days)
+        };
+        async move { Ok(Some(self.shared.retrying(ACTION, read).await?)) }.boxed()
+    }
+
+    fn row_counts<'a>(&'a self, days: &'a [UsageDay]) -> BoxFuture<'a, Result<BTreeMap<UsageDay, u64>, Failure>> {
+        const ACTION: &str = "counting the rows that are there";
+        let count = move || async move {
+            let lease = self.shared.begin_look(ACTION).await?;
+            let counts = self.scope().row_counts(&lease.connection, days).await?;
+            lease.end_look(ACTION).await?;
+            Ok(counts)
+        };
+        async move { Ok(self.shared.retrying(ACTION, count).await?) }.boxed()
+    }
 }
 
 /// What the windows of a run have in common.
@@ -176,6 +233,13 @@ impl Shared {
         F: Future<Output = Result<T, PostgresError>>,
     {
         retrying_unless_asked(self.pool.connector.retry_policy(), &self.options.stopping, action, work).await
+    }
+
+    /// Begins a short transaction that cannot write.
+    async fn begin_look(&self, action: &str) -> Result<Lease<'_>, PostgresError> {
+        let lease = self.pool.lease().await?;
+        lease.connection.begin_reading(action).await?;
+        Ok(lease)
     }
 
     /// The target's shape, read and checked once.
@@ -227,6 +291,13 @@ struct Lease<'a> {
 }
 
 impl Lease<'_> {
+    /// Ends what `begin_look` began, and gives the connection back.
+    async fn end_look(self, action: &str) -> Result<(), PostgresError> {
+        self.connection.commit(action).await?;
+        self.give_back();
+        Ok(())
+    }
+
     /// Only after everything on it went well.
     fn give_back(self) {
         self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.connection);
@@ -366,11 +437,7 @@ impl DayTransaction<'_> {
         let day = self.rows.day;
         let action = |step: &str| format!("day {day} in {}: {step}", shared.table);
         let key = self.key();
-        let scope = Scope {
-            table: shared.table.clone(),
-            source_uuid: shared.options.source_uuid,
-            report_period_id: self.sink.report_period_id,
-        };
+        let scope = self.sink.scope();
         let make_room = async {
             connection.begin(&action("beginning the transaction")).await?;
             if shared.reference_locks {
@@ -378,6 +445,7 @@ impl DayTransaction<'_> {
                     .await?;
             }
             ledger::lock_day(connection, &key).await?;
+            self.guard(connection, &scope, &action("reading the old totals")).await?;
             // A writer that holds a claim re-reads it here, FOR UPDATE, and rolls back unless the token is still its own.
             scope.delete_day(connection, day, shared.replace, &action("deleting the old rows")).await
         };
@@ -389,6 +457,7 @@ impl DayTransaction<'_> {
             row_count: self.row_count,
             deleted_row_count,
             sums: self.rows.sums.clone(),
+            made_from: self.rows.made_from.clone(),
             run_id: shared.options.run_id,
         };
         ledger::record(connection, &key, &entry).await?;
@@ -399,6 +468,24 @@ impl DayTransaction<'_> {
         committed?;
         debug!(day = %day, row_count = self.row_count, deleted_row_count, "day written");
         Ok(Written::Replaced { deleted_row_count, row_count: self.row_count })
+    }
+
+    /// Refuses a day that moves too far, before any of its rows is touched. What it is compared with is read here, under the lock
+    /// of the day: the ledger may not know the rows that are there.
+    async fn guard(&self, connection: &Connection, scope: &Scope, action: &str) -> Result<(), PostgresError> {
+        let Some(limit) = self.sink.max_change_percent() else { return Ok(()) };
+        let sums = [&self.rows.sums[..], &self.rows.pod_sums];
+        let [all, of_pods] = columns(sums);
+        let old = scope.totals(connection, self.day(), [&all, &of_pods], action).await?;
+        match too_large(&old, &changes(&old, self.row_count, sums), Some(limit)) {
+            None => Ok(()),
+            Some(change) => Err(PostgresError::ChangeTooLarge {
+                day: self.day(),
+                table: self.sink.shared.table.to_string(),
+                change: change.sentence(),
+                limit,
+            }),
+        }
     }
 
     async fn copy(&self, connection: &Connection, frames: Frames, action: &str) -> Result<(), PostgresError> {
@@ -412,7 +499,7 @@ impl DayTransaction<'_> {
     /// What is in the table must be what was computed: as many rows, and the same sums to the last digit.
     async fn check_totals(&self, connection: &Connection, scope: &Scope, action: &str) -> Result<(), PostgresError> {
         let columns: Vec<&'static str> = self.rows.sums.iter().map(|(column, _)| *column).collect();
-        let totals = scope.totals(connection, self.rows.day, &columns, action).await?;
+        let totals = scope.totals(connection, self.rows.day, [&columns, &[]], action).await?;
         self.compare_count("rows of the day's scope", totals.row_count)?;
         for ((column, expected), found) in self.rows.sums.iter().zip(totals.sums) {
             if found.parse() != Ok(*expected) {

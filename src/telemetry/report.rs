@@ -69,8 +69,11 @@ pub struct StageSeconds {
 pub struct DayReport {
     /// The day.
     pub day: String,
-    /// `written`, `unchanged: no input rows`, `dropped`, `failed` or `skipped`.
+    /// `written`, `unchanged`, `no input rows, left as it was`, `dropped`, `failed` or `skipped`.
     pub status: String,
+    /// What was decided about the day before anything was fetched, and why: `new`, `changed: object … is new`, `unchanged`; empty
+    /// if the run did not get that far.
+    pub reason: String,
     /// Whether the day was over when the run began.
     pub is_complete: bool,
     /// Rows that were read.

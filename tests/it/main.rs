@@ -32,6 +32,7 @@ mod convert;
 mod corrupt_pages;
 mod faults;
 mod generate;
+mod incremental;
 mod odd_names;
 mod overlap;
 mod postgres;

@@ -80,7 +80,7 @@ async fn the_report_has_the_same_sums_whatever_the_target() {
     let bed = Bed::filled().await;
     let mut none = bed.settings.clone();
     none["target"]["kind"] = json!("none");
-    let written = bed.command("run", &[]).await;
+    let written = bed.command("run", &["--force"]).await;
     let counted = Invocation::with("run", &none).run().await;
     for day in DAYS {
         let sums = written.expect(0, &[]).day(day)["sums"].as_object().expect("sums by name");
@@ -154,7 +154,7 @@ async fn an_empty_database_is_prepared_and_filled() {
 async fn running_twice_equals_running_once() {
     let bed = Bed::filled().await;
     let once = snapshot(&bed.client).await;
-    bed.command("run", &[]).await.expect(0, &[]);
+    bed.command("run", &["--force"]).await.expect(0, &["written"]);
     assert_eq!(snapshot(&bed.client).await, once);
 
     // Other input, then the first again: what counts is the last.
@@ -195,7 +195,7 @@ async fn rows_of_others_survive() {
     let with_foreign = snapshot(&bed.client).await;
     assert_eq!(with_foreign.rows.len(), ours.rows.len() * (foreign.len() + 1));
 
-    let ended = bed.command("run", &[]).await;
+    let ended = bed.command("run", &["--force"]).await;
     ended.expect(0, &[]);
     assert_eq!(snapshot(&bed.client).await.rows, with_foreign.rows);
     let deleted: u64 =
@@ -230,7 +230,7 @@ async fn another_source_in_the_same_table_survives() {
     Invocation::with("run", &other).run().await.expect(0, &[]);
     let both = snapshot(&bed.client).await;
     assert_eq!(both.ledger.len(), 2 * DAYS.len());
-    bed.command("run", &[]).await.expect(0, &[]);
+    bed.command("run", &["--force"]).await.expect(0, &["written"]);
     assert_eq!(snapshot(&bed.client).await, both);
 }
 
@@ -241,7 +241,8 @@ async fn a_day_without_input_is_left_as_it_was_unless_told_otherwise() {
     let gap = DAYS[1];
     let days: Vec<&str> = DAYS.into_iter().filter(|day| *day != gap).collect();
     Delivery::of(&days, 2.0).write(bed.folder.path());
-    let ended = bed.command("run", &[]).await;
+    let accept = ["--set", "input.on_disappeared=accept"];
+    let ended = bed.command("run", &accept).await;
     ended.expect(0, &["day has no input rows and stays as it was", "no input rows, left as it was"]);
     assert_eq!(ended.day(gap)["status"], "no input rows, left as it was");
     let after = snapshot(&bed.client).await;
@@ -249,7 +250,7 @@ async fn a_day_without_input_is_left_as_it_was_unless_told_otherwise() {
         assert_eq!(before.rows_of(day) == after.rows_of(day), day == gap, "{day}");
     }
 
-    let ended = bed.command("run", &["--delete-empty-days"]).await;
+    let ended = bed.command("run", &["--delete-empty-days", accept[0], accept[1]]).await;
     ended.expect(0, &[]);
     assert_eq!(ended.day(gap)["status"], "written");
     assert_eq!(ended.day(gap)["rows_deleted"], 4);

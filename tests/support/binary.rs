@@ -30,14 +30,14 @@ pub struct Ended {
 }
 
 impl Invocation {
-    /// `gristmill COMMAND --config FILE`, and `--report FILE` if it runs; the environment is empty.
+    /// `gristmill COMMAND --config FILE`, and `--report FILE` if it runs or plans; the environment is empty.
     pub fn new(command: &str, config_text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (config, report) = (folder.path().join("config.yaml"), folder.path().join("report.json"));
         std::fs::write(&config, config_text).unwrap();
         let mut invocation = Command::new(env!("CARGO_BIN_EXE_gristmill"));
         invocation.env_clear().arg(command).arg("--config").arg(&config);
-        if command == "run" {
+        if command == "run" || command == "plan" {
             invocation.arg("--report").arg(&report);
         }
         Self { command: invocation, folder, report }
@@ -142,10 +142,12 @@ impl Ended {
         self
     }
 
-    /// What the report says about a day.
+    /// What the report of a run, or the plan, says about a day.
     pub fn day(&self, day: &str) -> &Value {
-        let days = self.report["days"].as_array().unwrap_or_else(|| panic!("a report: {self:#?}"));
-        days.iter().find(|entry| entry["day"] == day).unwrap_or_else(|| panic!("{day} in {self:#?}"))
+        let windows = self.report["windows"].as_array().into_iter().flatten();
+        let of_windows = windows.filter_map(|window| window["days"].as_array());
+        let days = self.report["days"].as_array().into_iter().chain(of_windows).flatten();
+        days.into_iter().find(|entry| entry["day"] == day).unwrap_or_else(|| panic!("{day} in {self:#?}"))
     }
 
     /// Everything that it said.

@@ -9,6 +9,7 @@ use arrow_array::{
     ArrayRef, Date32Array, Decimal128Array, FixedSizeBinaryArray, Int32Array, RecordBatch, StringArray, new_null_array,
 };
 use arrow_schema::DataType;
+use gristmill::ledger::MadeFrom;
 use gristmill::schema::target::{OCP_DAILY_SUMMARY, TargetType};
 use gristmill::sink::{DayRows, Rows};
 use gristmill::time::UsageDay;
@@ -70,6 +71,8 @@ pub fn pod_rows(day: UsageDay, source: Uuid, row_count: usize, usage: i128, repo
         rows: Rows::Batches(vec![batch(day, source, row_count, given)]),
         input_row_count: row_count as u64 * 24,
         fingerprint: [7; 32],
+        made_from: MadeFrom::default(),
+        pod_sums: Vec::new(),
         sums: vec![(MEASURE, usage * UNIT * row_count as i128)],
     }
 }

@@ -203,7 +203,7 @@ impl Object {
             days: &days.iter().filter(|day| chunk.days.contains(&day.day)).cloned().collect::<Vec<_>>(),
             given_up: &[],
         };
-        let counts = guarded(|| ingest(&target, 0, self.batches(chunk, days)?))
+        let counts = guarded(|| ingest(&target, self.batches(chunk, days)?))
             .map_err(|panic| (Stage::LibraryPanic, panic))?
             .map_err(|error| self.named(chunk, &error))?;
         assert_eq!(counts.row_count, row_count, "{}: as many rows the second time", self.key);

@@ -240,6 +240,16 @@ pub(super) const KEYS: &[Key] = &[
         shipped: "warn",
     },
     Key {
+        path: "input.on_disappeared",
+        kind: Kind::Choice { names: &["error", "accept"], aliases: &[] },
+        unit: "",
+        default: Fallback::Fixed("error"),
+        doc: "What a day does that the ledger has and whose objects are all gone: error fails it, accept treats it as a day \
+              without input. Its rows stay either way, unless accept goes with --delete-empty-days.",
+        reason: "Objects that vanish are more often a mistake or a lifecycle rule than a day without usage.",
+        shipped: "error",
+    },
+    Key {
         path: "labels.on_malformed",
         kind: Kind::Choice { names: &["error", "empty"], aliases: &[] },
         unit: "",

@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Path,
     /// Whole number, both ends inclusive.
     Integer { min: i64, max: i64 },
+    /// Number with or without decimal places, both ends inclusive.
+    Number { min: i64, max: i64 },
     /// Whole number, or `auto`.
     AutoInteger { min: i64, max: i64 },
     /// Number of bytes such as `256MiB`, or `auto`.
@@ -98,6 +100,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { path: "labels", doc: "How label texts are read." },
     Section { path: "target", doc: "Where the daily rows go." },
     Section { path: "target.file", doc: "Files instead of a database; used if target.kind is file." },
+    Section { path: "target.guard", doc: "What a day may not do to the rows that it replaces." },
     Section {
         path: "target.postgres",
         doc: "The database; used if target.kind is postgres, and for reading if reference.from is postgres.",
@@ -144,6 +147,7 @@ impl Kind {
             Kind::Path => "path".to_owned(),
             Kind::Integer { min, max } if min == max => format!("the number {min}"),
             Kind::Integer { min, max } => format!("whole number, {min} to {max}"),
+            Kind::Number { min, max } => format!("number, {min} to {max}"),
             Kind::AutoInteger { min, max } => format!("auto, or a whole number, {min} to {max}"),
             Kind::AutoBytes => "auto, or a size such as 256MiB, 1GiB or 1048576, at least 1".to_owned(),
             Kind::Flag => "true or false".to_owned(),

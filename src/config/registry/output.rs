@@ -33,6 +33,16 @@ pub(super) const KEYS: &[Key] = &[
         shipped: "csv",
     },
     Key {
+        path: "target.guard.max_change_percent",
+        kind: Kind::Number { min: 0, max: 1_000_000 },
+        unit: "percent",
+        default: Fallback::Unset("any change is written"),
+        doc: "Most that the number of rows or any total of a day may move against the rows that it replaces (only with target.kind: \
+              postgres). A day that moves more fails and keeps its old rows; a day without old rows passes.",
+        reason: "How much days change when they are delivered again differs between clusters.",
+        shipped: "",
+    },
+    Key {
         path: "target.postgres.host",
         kind: Kind::Text { max_chars: 1_000 },
         unit: "",

@@ -37,12 +37,14 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("storage.retries", "0", &[]),
     ("storage.retry_seconds", "3", &[]),
     ("input.on_two_manifests", "error", &[]),
+    ("input.on_disappeared", "accept", &[]),
     ("labels.on_malformed", "empty", &[]),
     ("semantics", "trino", &[]),
     ("on_bad_day", "stop", &[]),
     ("target.kind", "none", &[]),
     ("target.file.path", "out", &["target.kind=file"]),
     ("target.file.format", "parquet", &["target.kind=file", "target.file.path=out"]),
+    ("target.guard.max_change_percent", "12.5", &[]),
     ("target.postgres.host", "other", &[]),
     ("target.postgres.port", "5433", &[]),
     ("target.postgres.database", "other", &[]),
@@ -190,6 +192,8 @@ target:
   file:
     path: null
     format: csv  # default
+  guard:
+    max_change_percent: null
   postgres:
     host: db
     port: 5433  # from --set

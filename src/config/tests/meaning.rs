@@ -300,6 +300,7 @@ fn every_choice_has_its_own_meaning() {
         ("on_bad_day", 2),
         ("labels.on_malformed", 2),
         ("input.on_two_manifests", 2),
+        ("input.on_disappeared", 2),
         ("target.kind", 3),
         ("target.postgres.replace", 2),
         ("target.postgres.ssl_mode", 4),
@@ -323,4 +324,18 @@ fn every_choice_has_its_own_meaning() {
         assert_eq!(meanings.len(), count, "{path}");
         assert_eq!(names.len(), count, "{path}");
     }
+}
+
+#[test]
+fn the_guard_is_a_plain_number_of_percent() {
+    const PATH: &str = "target.guard.max_change_percent";
+    let attempt = |value: &str| Attempt::new(POSTGRES).set(&format!("{PATH}={value}"));
+    for (value, percent) in [("", None), ("0", Some(0.0)), ("12.5", Some(12.5)), ("300", Some(300.0))] {
+        assert_eq!(attempt(value).config().max_change_percent, percent, "{value}");
+    }
+    let form = "write a number such as 12.5, 0 to 1000000";
+    for word in ["-1", "1e3", "inf", "NaN", "20%", "."] {
+        assert_eq!(attempt(word).problems(), format!("--set: {PATH}: `{word}` is not a number; {form}"));
+    }
+    assert_eq!(attempt("1000001").problems(), format!("--set: {PATH}: `1000001` is out of range; {form}"));
 }

@@ -10,6 +10,7 @@ use crate::rollups::facts::NodeRole;
 use crate::rollups::semantics::Semantics;
 use crate::rollups::tables::{DayTables, NameId};
 use crate::schema::source::{self as report, ReportType, SourceTable, Variant};
+use crate::time::UsageDay;
 
 const REPORTED: &str = "reported_roles";
 const LABELLED: &str = "labelled_nodes";
@@ -60,6 +61,8 @@ pub struct Roles {
     labelled: BTreeSet<String>,
     /// Nodes whose labels say infra.
     infra: BTreeSet<String>,
+    /// The nodes of each day's pods: only their roles reach its rows.
+    of_days: BTreeMap<UsageDay, BTreeSet<(String, Option<String>)>>,
 }
 
 impl Roles {
@@ -78,13 +81,16 @@ impl Roles {
                 }
             }
         }
+        let of_day = self.of_days.entry(tables.day).or_default();
         if let Some(table) = tables.grouped(REPORTED) {
             for group in 0..table.len() {
                 let keys = table.keys_of(group);
                 let Some(node) = node_names.text(NameId(keys[0])) else { continue };
                 let resource_id = resource_ids.text(NameId(keys[1])).map(str::to_owned);
                 let role = role_names.text(table.text_maxima_of(group)[0]).map(str::to_owned);
-                let entry = self.nodes.entry((node.to_owned(), resource_id)).or_default();
+                let pair = (node.to_owned(), resource_id);
+                of_day.insert(pair.clone());
+                let entry = self.nodes.entry(pair).or_default();
                 entry.0 = entry.0.take().max(role);
                 entry.1 |= keys[2] == 1;
             }
@@ -101,6 +107,19 @@ impl Roles {
         roles.collect()
     }
 
+    /// Those of `all`, as `finish` gives them, that belong to nodes of each day. A day without any row is not there.
+    pub fn of_days(&self, all: &[NodeRole]) -> BTreeMap<UsageDay, Vec<NodeRole>> {
+        let of_day = |pairs: &BTreeSet<(String, Option<String>)>| {
+            let mut roles = Vec::with_capacity(pairs.len());
+            for (node, resource_id) in pairs {
+                let place = all.binary_search_by(|role| (&role.node, &role.resource_id).cmp(&(node, resource_id)));
+                roles.extend(place.ok().map(|index| all[index].clone()));
+            }
+            roles
+        };
+        self.of_days.iter().map(|(day, pairs)| (*day, of_day(pairs))).collect()
+    }
+
     fn fallback(&self, node: &str, control_plane: bool) -> &'static str {
         if control_plane {
             "master"
@@ -109,5 +128,43 @@ impl Roles {
         } else {
             "worker"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollups::ocp_daily_summary;
+
+    /// The fingerprint of a day holds the roles of the nodes that this rollup sees on it. They are all that can reach the day's rows
+    /// only as long as the daily summary takes its nodes from the same objects.
+    #[test]
+    fn nodes_come_from_the_objects_that_the_daily_summary_reads_its_pods_from() {
+        for semantics in [Semantics::Balanced, Semantics::SelfHosted, Semantics::Trino] {
+            for has_raw in [true, false] {
+                let table_of =
+                    |scans: Vec<Scan>, name: &str| scans.iter().find(|scan| scan.name == name).map(|scan| scan.table);
+                let ours = table_of(scans(semantics, |_| has_raw), REPORTED);
+                let theirs = table_of(ocp_daily_summary::scans(semantics, |_| has_raw), ocp_daily_summary::PODS);
+                assert!(ours.is_some());
+                assert_eq!(ours, theirs, "{semantics}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_has_the_roles_of_its_own_nodes() {
+        let pair = |node: &str| (node.to_owned(), Some(format!("i-{node}")));
+        let role = |node: &str| NodeRole {
+            node: node.to_owned(),
+            resource_id: Some(format!("i-{node}")),
+            role: Some("worker".to_owned()),
+        };
+        let mut roles = Roles::default();
+        roles.of_days.insert(UsageDay(1), BTreeSet::from([pair("a"), pair("c"), ("a".to_owned(), None)]));
+        roles.of_days.insert(UsageDay(2), BTreeSet::from([pair("unlabelled")]));
+        let of_days = roles.of_days(&[role("a"), role("b"), role("c")]);
+        assert_eq!(of_days[&UsageDay(1)], [role("a"), role("c")]);
+        assert_eq!(of_days[&UsageDay(2)], []);
     }
 }

@@ -45,6 +45,7 @@ fn sink_with(config: &Postgres, source_uuid: Uuid, delete_empty_days: bool) -> P
         run_id: Uuid::new_v4(),
         delete_empty_days,
         stopping: Stopping::default(),
+        max_change_percent: None,
     };
     PostgresSink::new(config, options, encode_on_blocking_threads()).expect("no ca_file is configured")
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use gristmill::config::{
-    Config, Location, Logging, NodeRoles, OnBadDay, OnMalformedLabel, OnTwoManifests, Performance, Period, Postgres,
-    Reference, ReferenceFrom, Replace, Source, Storage, Target,
+    Config, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel, OnTwoManifests, Performance,
+    Period, Postgres, Reference, ReferenceFrom, Replace, Source, Storage, Target,
 };
 use gristmill::error::ErrorKind;
 use gristmill::rollups::semantics::Semantics;
@@ -50,6 +50,8 @@ pub fn config_for(postgres: &Postgres) -> Config {
         on_malformed_label: OnMalformedLabel::Error,
         on_bad_day: OnBadDay::Stop,
         on_two_manifests: OnTwoManifests::Warn,
+        on_disappeared: OnDisappeared::Error,
+        max_change_percent: None,
         reference: Reference {
             from: ReferenceFrom::Postgres { schema: postgres.schema.clone() },
             node_roles: NodeRoles::Postgres,

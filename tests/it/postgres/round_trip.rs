@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int32Array};
+use gristmill::ledger::MadeFrom;
 use gristmill::schema::target::OCP_DAILY_SUMMARY;
 use gristmill::sink::{DayRows, Rows, Sink, Written};
 use uuid::Uuid;
@@ -45,6 +46,8 @@ async fn every_type_comes_back_as_it_was_sent() {
         rows: Rows::Batches(vec![sent.slice(0, 2), sent.slice(2, 4)]),
         input_row_count: 6,
         fingerprint: [1; 32],
+        made_from: MadeFrom::default(),
+        pod_sums: Vec::new(),
         sums: vec![("pod_usage_cpu_core_hours", 1 - UNIT / 2)],
     };
     let written = sink(&config, source).replace(rows).await.unwrap();
