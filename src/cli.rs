@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
-use crate::config::{self, Config, Resolved};
+use crate::config::{self, Config, Resolved, TERMINATION_LOG};
 use crate::convert::{ConvertOptions, ConvertTarget, convert_until};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, generate};
@@ -15,14 +15,15 @@ use crate::init_db::{InitOptions, init_db as make_ready};
 use crate::objects::DEFAULT_ROWS_PER_FILE;
 use crate::rollups::reference_sql;
 use crate::rollups::semantics::Semantics;
+use crate::run::observed::run_and_tell;
 use crate::run::verify::{VerifyOptions, verify_target};
 use crate::run::{self, RunOptions, check};
 use crate::runtime::limits;
 use crate::runtime::stopping::stop_signal;
 use crate::store::Store;
-use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::report_file::write_json;
+use crate::telemetry::{last_words, logs};
 use crate::time::{UsageDay, Window};
 use crate::verify::{Against, Tolerance};
 
@@ -183,6 +184,9 @@ struct GenerateArguments {
     /// Give every second pod a label text of its own, so that dictionary pages overflow.
     #[arg(long)]
     unique_labels: bool,
+    /// Give every second pod another label text each hour: `--rows 2000000 --days 1` is a day of a million label sets.
+    #[arg(long)]
+    hourly_labels: bool,
     /// Also volumes.
     #[arg(long)]
     storage: bool,
@@ -267,19 +271,21 @@ fn load(arguments: &ConfigArguments) -> Result<Resolved, Failure> {
 }
 
 fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
-    let config = load(&arguments.config)?.config;
+    let config =
+        load(&arguments.config).inspect_err(|failure| leave_failure(Path::new(TERMINATION_LOG), failure))?.config;
     let options = RunOptions {
         allow_empty: arguments.allow_empty,
         delete_empty_days: arguments.delete_empty_days,
         ..RunOptions::default()
     };
     let progress = Progress::new();
-    let report = until_stopped(async { Ok(run::run(&config, &options, &progress).await) })?;
-    print(&report.text());
-    if let Some(path) = &arguments.report {
-        write_json(path, &report)?;
-    }
-    Ok(report.exit_code)
+    let report = arguments.report.as_deref();
+    until_stopped(run_and_tell(&config, &options, &progress, report))
+        .inspect_err(|failure| leave_failure(&config.logging.termination_log, failure))
+}
+
+fn leave_failure(log: &Path, failure: &Failure) {
+    last_words::leave(log, &last_words::failure_line(failure));
 }
 
 fn plan_command(arguments: &PlanArguments) -> Result<u8, Failure> {
@@ -350,6 +356,9 @@ fn config_command(arguments: &ShowConfigArguments) -> Result<u8, Failure> {
     let path = arguments.config.as_deref().unwrap_or(Path::new(""));
     let resolved = config::load_resolved(path, &arguments.overrides)?;
     print(&config::effective_yaml(&resolved.effective));
+    // A comment, so that what is printed stays a configuration.
+    let performance = &resolved.config.performance;
+    print(&format!("# here: {}\n", limits::limits(performance.memory_limit)));
     Ok(0)
 }
 
@@ -378,7 +387,7 @@ fn generate_command(arguments: &GenerateArguments) -> Result<u8, Failure> {
         Labels::Json => LabelStyle::Json,
         Labels::Map => LabelStyle::Map,
     };
-    options.unique_labels = arguments.unique_labels;
+    (options.unique_labels, options.hourly_labels) = (arguments.unique_labels, arguments.hourly_labels);
     options.storage = arguments.storage;
     options.daily = arguments.daily;
     options.org_id = arguments.org_id.clone().unwrap_or(options.org_id);
@@ -454,7 +463,7 @@ fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failu
         org_id.ok_or_else(|| missing("--org-id"))?,
         source.ok_or_else(|| missing("--source-uuid"))?,
     );
-    let cpus = limits::limits(Path::new(limits::CGROUP_ROOT)).cpus;
+    let cpus = limits::limits(None).cpus;
     let configured_workers = of_config.and_then(|config| config.performance.max_workers);
     options.workers = arguments.workers.or(configured_workers).unwrap_or_else(|| limits::default_workers(cpus));
     options.cluster_id =

@@ -9,6 +9,7 @@ use super::compile::{CompiledKernel, CompiledScan, IdSource};
 use super::grouped::GroupedPartial;
 use super::label_sets::LabelSetsPartial;
 use super::members::MembersPartial;
+use super::memory::Account;
 use super::names::NameStore;
 use crate::labels::{EnabledKeys, LabelRules, LabelStore};
 use crate::rollups::tables::NameTable;
@@ -57,6 +58,11 @@ impl LabelColumnStats {
         self.json_texts.extend(&other.json_texts);
         self.operator_texts.extend(&other.operator_texts);
     }
+
+    /// Bytes of the hashes by which texts are counted.
+    pub(super) fn hash_bytes(&self) -> usize {
+        self.json_texts.allocation_size() + self.operator_texts.allocation_size()
+    }
 }
 
 /// How many groups a worker may have, per scan and kernel: a guess by which room is made, no bound.
@@ -74,6 +80,8 @@ impl GroupCounts {
 }
 
 const HOURS_PER_DAY: u64 = 24;
+/// A finished row before it becomes columns, its place in the order, and what sorting it takes.
+const BYTES_PER_ROW: usize = 128;
 /// Without a day to go by, room is made for no more: a wrong guess must not cost memory.
 const MOST_GUESSED: usize = 1 << 17;
 
@@ -91,8 +99,10 @@ pub struct DayState {
     /// The pairs of ids that the one scan with a members kernel looks for.
     pairs: OnceLock<HashSet<(u32, u32)>>,
     stats: Mutex<Vec<(&'static str, LabelColumnStats)>>,
-    /// Per worker: bytes of its partial results when it last finished a chunk.
+    /// Per worker: bytes of its partial results, and of what it remembers of the chunk under way, after its last batch.
     partial_bytes: Vec<AtomicUsize>,
+    /// The day's place in the books of memory.
+    pub(super) account: Account,
 }
 
 impl DayState {
@@ -105,6 +115,7 @@ impl DayState {
         rules: LabelRules,
         label_cache_bytes: usize,
         expected: &GroupCounts,
+        account: Account,
     ) -> Self {
         let mut names: Vec<(&'static str, NameStore)> = Vec::new();
         for id in scans.iter().flat_map(|scan| &scan.ids) {
@@ -124,7 +135,13 @@ impl DayState {
             pairs: OnceLock::new(),
             stats: Mutex::new(Vec::new()),
             partial_bytes: (0..worker_count).map(|_| AtomicUsize::new(0)).collect(),
+            account,
         }
+    }
+
+    /// Workers that may add to the day.
+    pub(super) fn worker_count(&self) -> usize {
+        self.partials.len()
     }
 
     /// The scans that fill the day.
@@ -205,15 +222,15 @@ impl DayState {
         }
     }
 
-    /// How the label columns of the day were read.
-    pub fn label_stats(&self) -> Vec<(&'static str, LabelColumnStats)> {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How the label columns of the day were read, taken out: the hashes by which texts are counted are as many as the texts.
+    pub fn take_label_stats(&self) -> Vec<(&'static str, LabelColumnStats)> {
+        std::mem::take(&mut self.stats.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes how much a worker holds, at the end of a chunk.
-    pub(super) fn note_bytes(&self, worker: usize) {
-        let bytes = self.partials(worker).iter().flatten().map(KernelPartial::state_bytes).sum();
-        self.partial_bytes[worker].store(bytes, Ordering::Relaxed);
+    /// Notes how much a worker holds: its partial results, and what it remembers until its chunk ends.
+    pub(super) fn note_bytes(&self, worker: usize, of_chunk: usize) {
+        let bytes: usize = self.partials(worker).iter().flatten().map(KernelPartial::state_bytes).sum();
+        self.partial_bytes[worker].store(bytes + of_chunk, Ordering::Relaxed);
     }
 
     /// How many groups the workers have, as a guess for the next day.
@@ -232,26 +249,41 @@ impl DayState {
         counts
     }
 
-    /// Approximate size of the day's state in bytes, as of the last finished chunks. Waits for no worker.
+    /// Approximate size of the day's state in bytes, as of the last batches, the texts of the rows that it will become
+    /// included. Waits for no worker.
     pub fn state_bytes(&self) -> usize {
         let names: usize = self.names.iter().map(|(_, store)| store.state_bytes()).sum();
         let partials: usize = self.partial_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        names + partials + self.labels.state_bytes() + self.pairs.get().map_or(0, |pairs| pairs.len() * 16)
+        let labels = self.labels.state_bytes() + self.labels.json_bytes() + self.counted_texts().1;
+        names + partials + labels + self.pairs.get().map_or(0, |pairs| pairs.len() * 16)
+    }
+
+    /// Label columns with their distinct texts so far, and the bytes that counting them takes.
+    pub(super) fn counted_texts(&self) -> (Vec<(&'static str, usize)>, usize) {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = stats.iter().map(|(column, stats)| (*column, stats.json_texts.len() + stats.operator_texts.len()));
+        (counts.collect(), stats.iter().map(|(_, stats)| stats.hash_bytes()).sum())
+    }
+
+    /// Names per column: how many, and their bytes.
+    pub(super) fn name_sizes(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
+        self.names.iter().map(|(column, store)| (*column, store.len(), store.state_bytes()))
     }
 }
 
 impl KernelPartial {
     /// Number of groups where rows are grouped.
-    fn group_count(&self) -> usize {
+    pub(super) fn group_count(&self) -> usize {
         match self {
             KernelPartial::Grouped(partial) => partial.len(),
             _ => 0,
         }
     }
 
+    /// Groups count with the rows that they will become.
     fn state_bytes(&self) -> usize {
         match self {
-            KernelPartial::Grouped(partial) => partial.state_bytes(),
+            KernelPartial::Grouped(partial) => partial.state_bytes() + partial.len() * BYTES_PER_ROW,
             KernelPartial::Capacity(partial) => partial.state_bytes(),
             KernelPartial::Members(partial) => partial.state_bytes(),
             KernelPartial::LabelSets(partial) => partial.state_bytes(),

@@ -19,6 +19,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -62,8 +63,10 @@ pub struct Config {
     pub reference: Reference,
     /// Threads and memory.
     pub performance: Performance,
-    /// Log format and level.
+    /// Log format and level, termination log.
     pub logging: Logging,
+    /// `metrics.listen`: where metrics and probes are served; absent: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// One cluster.
@@ -286,6 +289,8 @@ pub struct Performance {
     pub max_workers: Option<usize>,
     /// Bytes for chunks in flight and the state of open days; auto: half of the memory limit, at most 1 GiB.
     pub memory_budget: Option<Bytes>,
+    /// What the process may use in all; auto: what the container or the machine has.
+    pub memory_limit: Option<Bytes>,
 }
 
 /// Logs.
@@ -295,4 +300,9 @@ pub struct Logging {
     pub json: bool,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
+    /// File for the final report in short.
+    pub termination_log: PathBuf,
 }
+
+/// Where Kubernetes looks for the last words of a container, unless told otherwise.
+pub const TERMINATION_LOG: &str = "/dev/termination-log";

@@ -7,6 +7,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::postgres::error::PostgresError;
+use crate::telemetry::metrics::{self, RetryTo};
 
 /// Tries after the first one. With the delays below about half a minute passes before the last one, which outlives a
 /// restart or a failover of a managed server.
@@ -32,6 +33,7 @@ where
     work.retry(backoff)
         .when(PostgresError::is_worth_retrying)
         .notify(|error: &PostgresError, delay: Duration| {
+            metrics::retry(RetryTo::Database);
             warn!(action, error = %error, delay_seconds = delay.as_secs_f64(), "trying again");
         })
         .await

@@ -19,6 +19,7 @@ use crate::plan::{ChunkPlan, Plan};
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::memory_budget::{MemoryBudget, Permit};
 use crate::store::Store;
+use crate::telemetry::metrics;
 use crate::telemetry::progress::Progress;
 use crate::time::UsageDay;
 use crate::units::Bytes;
@@ -44,6 +45,8 @@ pub struct Pipeline<'a> {
     pub batch_rows: usize,
     /// What the person sees.
     pub progress: &'a Progress,
+    /// Whether its rows are those of the report and the metrics.
+    pub is_counted: bool,
 }
 
 /// How the days of a plan ended.
@@ -106,6 +109,7 @@ impl Pipeline<'_> {
                 }
                 Some((chunk, seconds, bytes)) = fetching.next() => {
                     fetch_seconds += seconds;
+                    self.count("fetch", seconds, 0);
                     match bytes {
                         Ok(bytes) => waiting.push((chunk, bytes)),
                         Err(failure) => {
@@ -116,6 +120,8 @@ impl Pipeline<'_> {
                 }
                 Some((chunk, seconds, counts)) = computing.next() => {
                     compute_seconds += seconds;
+                    let rows_of_days = counts.iter().flat_map(|counts| &counts.rows_of_days);
+                    self.count("decode and aggregate", seconds, rows_of_days.map(|(_, rows)| rows).sum());
                     bytes_in_hand = bytes_in_hand - plan.chunks[chunk].stored_bytes;
                     self.progress.chunk_done(plan.chunks[chunk].row_count, plan.chunks[chunk].stored_bytes);
                     schedule.chunk_done(chunk, counts);
@@ -134,7 +140,19 @@ impl Pipeline<'_> {
         Outcome { days, end: schedule.end(), fetch_seconds, compute_seconds }
     }
 
+    fn count(&self, stage: &'static str, seconds: f64, row_count: u64) {
+        metrics::memory_used(self.budget.in_flight() + self.rules.book.total());
+        if self.is_counted {
+            metrics::stage_seconds(stage, seconds);
+            metrics::rows_read(row_count);
+        }
+    }
+
     fn has_room(&self, chunks_in_hand: usize, bytes_in_hand: Bytes) -> bool {
+        if chunks_in_hand > 0 && self.rules.book.is_tight() {
+            // Whatever is in hand frees memory when it is done.
+            return false;
+        }
         let most = if bytes_in_hand < ENOUGH_BYTES { CHUNKS_PER_WORKER } else { LARGE_CHUNKS_PER_WORKER };
         chunks_in_hand < self.pool.worker_count() * most
     }

@@ -15,6 +15,7 @@ use crate::sink::Sink;
 use crate::sink::file::FileSink;
 use crate::sink::null::NullSink;
 use crate::sink::postgres::{EncodeJob, EncodeRunner, PostgresSink, PostgresSinkOptions};
+use crate::telemetry::health::Health;
 use crate::time::{BillingMonth, Window};
 
 /// The target of a run.
@@ -42,7 +43,11 @@ impl Sinks {
                     run_id: context.run_id,
                     delete_empty_days: context.options.delete_empty_days,
                 };
-                let sink = PostgresSink::new(postgres, options, encode_on(context.pool.clone()))?;
+                let sink = PostgresSink::new(
+                    postgres,
+                    options,
+                    encode_on(context.pool.clone(), Arc::clone(context.progress.health())),
+                )?;
                 let months: Vec<BillingMonth> = windows.iter().map(|window| window.month()).collect();
                 sink.prepare(&months).await?;
                 Ok(Self::Postgres(Box::new(sink)))
@@ -60,8 +65,10 @@ impl Sinks {
 }
 
 /// Encodes rows for COPY on the CPU pool.
-fn encode_on(pool: CpuPool) -> EncodeRunner {
+fn encode_on(pool: CpuPool, health: Arc<Health>) -> EncodeRunner {
     Arc::new(move |job: EncodeJob| {
+        // Batches are asked for as the connection takes them: a COPY that moves is a run that moves.
+        health.moved();
         let pool = pool.clone();
         async move {
             let encoded = pool.run(|| "encoding rows".to_owned(), ErrorKind::Bug, move |_| Ok(job.run())).await;

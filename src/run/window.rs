@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tracing::{info, warn};
+use tracing::{Instrument, error_span, info, warn};
 
 use super::fingerprint::fingerprint;
 use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End};
 use super::{Context, tables_of};
-use crate::aggregate::{CompiledScan, LabelColumnStats};
+use crate::aggregate::{CompiledScan, DayState, LabelColumnStats};
 use crate::config::{NodeRoles, OnBadDay, OnTwoManifests};
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
@@ -20,16 +20,20 @@ use crate::error::{ErrorKind, Failure};
 use crate::footers::{Footer, FooterError, read_footers};
 use crate::labels::EnabledKeys;
 use crate::merge::{LabelRowCounts, merge};
-use crate::plan::{BadObject, Plan, plan};
+use crate::plan::{BadObject, ChunkPlan, Plan, plan};
 use crate::reference;
 use crate::rollups::declaration::{Scan, without_empty_tables};
 use crate::rollups::facts::{NodeRole, ReferenceData};
 use crate::rollups::{node_roles, ocp_daily_summary};
 use crate::runtime::cpu_pool::in_pieces;
+use crate::runtime::memory_book::{Excess, Holding};
 use crate::schema::source::{ReportType, SourceTable, Variant};
 use crate::sink::{DayRows, Rows, Sink, Written};
+use crate::telemetry::metrics::{self, DayOutcome};
 use crate::telemetry::progress::Progress;
+use crate::telemetry::report::LabelColumnReport;
 use crate::time::{BillingMonth, UsageDay, Window};
+use crate::units::Bytes;
 
 /// What one day gave.
 pub struct ClosedDay {
@@ -40,7 +44,7 @@ pub struct ClosedDay {
     /// Name → sum of each summed pod measure over the rows, in units of the target's last place.
     pub sums: Vec<(&'static str, i128)>,
     /// How its label columns were read.
-    pub label_stats: Vec<(&'static str, LabelColumnStats)>,
+    pub label_stats: Vec<(&'static str, LabelColumnReport)>,
     /// Label rows before and after de-duplication.
     pub label_rows: LabelRowCounts,
     /// Pairs of operator texts that were lost because they hold more than one colon.
@@ -155,7 +159,13 @@ pub async fn run_window(
 ) -> Result<WindowOutcome, Failure> {
     context.progress.stage("list and read footers");
     let (prepared, [discover_seconds, footers_seconds]) = prepare(context, window).await?;
-    let mut stage_seconds = vec![("discover", discover_seconds), ("footers and plan", footers_seconds)];
+    let mut stage_seconds = Vec::new();
+    let mut note_stage = |stage, seconds| {
+        metrics::stage_seconds(stage, seconds);
+        stage_seconds.push((stage, seconds));
+    };
+    note_stage("discover", discover_seconds);
+    note_stage("footers and plan", footers_seconds);
     if prepared.footers.is_empty() {
         // Whether this is a failure depends on the other windows; either way nothing is taken away.
         return Ok(left_as_it_was(prepared, stage_seconds));
@@ -164,15 +174,16 @@ pub async fn run_window(
     if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| !bad.failure.kind.is_of_one_day()) {
         return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
     }
+    let _footers = hold_footers(context, &prepared)?;
     context.progress.stage("reference data");
     let started = Instant::now();
     let mut reference = reference::load(context.config, window, context.run_id).await?;
-    stage_seconds.push(("reference data", started.elapsed().as_secs_f64()));
+    note_stage("reference data", started.elapsed().as_secs_f64());
     if matches!(context.config.reference.node_roles, NodeRoles::Derive) {
         context.progress.stage("derive node roles");
         let started = Instant::now();
         reference.node_roles = derive_roles(context, &prepared, window).await?;
-        stage_seconds.push(("derive node roles", started.elapsed().as_secs_f64()));
+        note_stage("derive node roles", started.elapsed().as_secs_f64());
     }
     let sink = sink(&reference).await?;
     let PreparedWindow { plan, scans, warnings, .. } = prepared;
@@ -188,6 +199,28 @@ pub async fn run_window(
     stage_seconds.push(("merge and finish", sum(|day| day.finish_seconds)));
     stage_seconds.push(("write", sum(|day| day.write_seconds)));
     Ok(WindowOutcome { outcome, plan, warnings, stage_seconds })
+}
+
+/// Enters into the books what lives as long as the window does.
+/// Errors: that alone is more than all state may be.
+fn hold_footers(context: &Context<'_>, prepared: &PreparedWindow) -> Result<Holding, Failure> {
+    let of_footers: Bytes =
+        prepared.footers.iter().filter_map(|(_, footer)| Some(footer.as_ref().ok()?.held_bytes())).sum();
+    let of_chunks = Bytes((prepared.plan.chunks.len() * size_of::<ChunkPlan>()) as u64);
+    let bytes = of_footers + of_chunks;
+    let held = context.book.hold(bytes);
+    if bytes > context.book.limit() {
+        let message = format!(
+            "window {}: the footers of {} objects with {} row groups take {bytes}; the limit of state is {}, half of \
+             performance.memory_budget; fewer and larger objects take less",
+            prepared.plan.window,
+            prepared.plan.object_count,
+            prepared.plan.chunks.len(),
+            context.book.limit(),
+        );
+        return Err(Failure::new(ErrorKind::MemoryBudget, message));
+    }
+    Ok(held)
 }
 
 /// A window without any object: no day is touched.
@@ -224,7 +257,7 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
     let malformed_as_empty = config.on_malformed_label == crate::config::OnMalformedLabel::Empty;
     let keys = EnabledKeys::new(config.semantics.kept_keys(&reference.enabled_tag_keys));
     // All open days together remember texts in at most a quarter of what their state may take.
-    let label_cache_bytes = context.state_limit.0 / 4 / (open_days as u64).max(1);
+    let label_cache_bytes = context.book.limit().0 / 4 / (open_days as u64).max(1);
     let label_cache_bytes = usize::try_from(label_cache_bytes).unwrap_or(usize::MAX);
     Pipeline {
         store: context.store,
@@ -232,7 +265,7 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
         budget: context.budget,
         rules: DayRules {
             open_days,
-            state_limit: context.state_limit,
+            book: context.book.clone(),
             on_bad_day: config.on_bad_day,
             worker_count: context.pool.worker_count(),
             keys: Arc::new(keys),
@@ -241,6 +274,7 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
         },
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,
+        is_counted: true,
     }
 }
 
@@ -275,6 +309,7 @@ pub async fn derive_roles(
     let mut pipeline = pipeline(context, &ReferenceData::default(), context.pool.worker_count() + 1);
     pipeline.rules.on_bad_day = OnBadDay::Stop;
     pipeline.progress = &uncounted;
+    pipeline.is_counted = false;
     let outcome = pipeline.run(&role_plan, compile(&scans), close).await;
     let failures = outcome.end.stopped_by.into_iter().chain(outcome.end.failed_days.into_values());
     match failures.into_iter().next() {
@@ -307,21 +342,25 @@ fn close_day<'a>(
             source_uuid: config.source.uuid,
         };
         let reads_rows = sink.reads_rows();
+        let book = context.book.clone();
         let finish =
             move |_worker| {
                 let (tables, label_rows) = merge(&state);
+                stop_if_full(&state)?;
                 let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
+                stop_if_full(&state)?;
                 let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding())?;
-                let (label_stats, dropped) = (state.label_stats(), state.labels.stats().operator_pairs_dropped);
+                let (label_stats, dropped) = (label_reports(&state), state.labels.stats().operator_pairs_dropped);
+                let held = book.hold_leaving(Bytes(columns.held_bytes() as u64));
                 drop(tables);
                 drop(state);
                 let sums = in_pieces(columns.batch_count(), |batch| {
                     if reads_rows { columns.round(batch) } else { columns.make(batch) }
                 });
                 let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
-                Ok((columns, sums, label_rows, label_stats, dropped))
+                Ok((columns, sums, label_rows, label_stats, dropped, held))
             };
-        let (columns, sums, label_rows, label_stats, operator_pairs_dropped) =
+        let (columns, sums, label_rows, label_stats, operator_pairs_dropped, _held) =
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
         let rows = Rows::Columns(Arc::new(columns));
@@ -332,6 +371,11 @@ fn close_day<'a>(
         let started = Instant::now();
         let written = sink.replace(rows).await?;
         let write_seconds = started.elapsed().as_secs_f64();
+        metrics::stage_seconds("merge and finish", finish_seconds);
+        metrics::stage_seconds("write", write_seconds);
+        for (_, labels) in &label_stats {
+            metrics::label_texts(labels.text_rows, labels.json_texts + labels.operator_texts);
+        }
         note(number, input_row_count, row_count, written);
         Ok(ClosedDay {
             input_row_count,
@@ -344,15 +388,46 @@ fn close_day<'a>(
             write_seconds,
         })
     }
+    .instrument(error_span!("day", day = %number))
     .boxed()
+}
+
+/// What finishing a day takes is accounted for beforehand; should it be more, the run ends here and not by the kernel.
+fn stop_if_full(state: &DayState) -> Result<(), Failure> {
+    match state.excess() {
+        Some(excess @ Excess::Process { .. }) => Err(Failure::new(ErrorKind::MemoryBudget, state.excess_text(excess))),
+        _ => Ok(()),
+    }
+}
+
+fn label_reports(state: &DayState) -> Vec<(&'static str, LabelColumnReport)> {
+    let report = |stats: LabelColumnStats| LabelColumnReport {
+        map_rows: stats.map_rows,
+        struct_rows: stats.struct_rows,
+        text_rows: stats.text_rows,
+        null_rows: stats.null_rows,
+        malformed_rows: stats.malformed_rows,
+        json_texts: stats.json_texts.len() as u64,
+        operator_texts: stats.operator_texts.len() as u64,
+    };
+    state.take_label_stats().into_iter().map(|(column, stats)| (column, report(stats))).collect()
 }
 
 fn note(day: UsageDay, input_row_count: u64, row_count: u64, written: Written) {
     match written {
         Written::Replaced { deleted_row_count, .. } => {
+            metrics::days(DayOutcome::Written, 1);
+            metrics::rows_written(row_count);
             info!(%day, input_row_count, row_count, deleted_row_count, "day written");
         }
-        Written::LeftAsItWas => warn!(%day, "day has no input rows and stays as it was"),
-        Written::Dropped { .. } => info!(%day, input_row_count, row_count, "day counted and dropped"),
+        Written::LeftAsItWas => {
+            metrics::days(DayOutcome::Empty, 1);
+            warn!(%day, "day has no input rows and stays as it was");
+        }
+        Written::Dropped { .. } => {
+            metrics::days(DayOutcome::Written, 1);
+            metrics::rows_written(row_count);
+            info!(%day, input_row_count, row_count, "day counted and dropped");
+        }
     }
 }

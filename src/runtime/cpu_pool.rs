@@ -49,6 +49,8 @@ impl CpuPool {
         F: FnOnce(usize) -> Result<T, Failure> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
+        // Log lines of the computation name the run and the day as those of its caller do.
+        let span = tracing::Span::current();
         self.pool.spawn_fifo(move || {
             if sender.is_closed() {
                 return;
@@ -56,7 +58,7 @@ impl CpuPool {
             let worker = rayon::current_thread_index().unwrap_or(0);
             // The computation owns what it works on or guards it by a lock that ignores poison; a day that saw a panic is
             // given up as a whole.
-            let result = catch_unwind(AssertUnwindSafe(|| computation(worker)));
+            let result = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| computation(worker))));
             // The receiver is gone if the run was stopped meanwhile.
             let _nobody_waits = sender.send(result);
         });

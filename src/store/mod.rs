@@ -23,6 +23,7 @@ use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, Obj
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Storage;
+use crate::telemetry::metrics;
 use crate::units::Bytes;
 
 pub use error::{Cause, Operation, StoreError};
@@ -185,6 +186,7 @@ impl Store {
         }
         let bytes = result.bytes().await.map_err(fail)?;
         self.inner.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        metrics::bytes_read(Bytes(bytes.len() as u64));
         if bytes.len() as u64 != expected_bytes {
             return Err(StoreError::short(self.name(object.key), expected_bytes, bytes.len() as u64));
         }
