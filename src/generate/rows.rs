@@ -185,7 +185,7 @@ impl Usage {
             usage_cpu.max(request_cpu),
             usage_memory.max(request_memory),
         ];
-        let labels = vec![self.pod_labels(&pod, slot, hour_since_1970)];
+        let labels = vec![self.pod_labels(&pod, slot, hour)];
         let texts = vec![
             Cow::from(node.map_or("", |node| &node.name)),
             Cow::from(&self.cluster.namespaces[deployment.namespace].name),

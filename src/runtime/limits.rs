@@ -96,6 +96,11 @@ pub fn peak_memory() -> Option<Bytes> {
     kibibytes_of(Path::new("/proc/self/status"), "VmHWM:")
 }
 
+/// The memory that this process has resident now.
+pub fn resident_memory() -> Option<Bytes> {
+    kibibytes_of(Path::new("/proc/self/status"), "VmRSS:")
+}
+
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} CPUs ({}), {} of memory ({})", self.cpus, self.cpu_source, self.memory, self.memory_source)

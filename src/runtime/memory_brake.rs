@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats};
 use tracing::warn;
 
+use super::limits::resident_memory;
 use crate::units::Bytes;
 
 /// What to do about the memory in use.
@@ -43,7 +44,13 @@ const INTERVAL: Duration = Duration::from_millis(5);
 impl MemoryBrake {
     /// Watches the process's allocator.
     pub fn new(limit: Bytes) -> Self {
-        Self::with_probe(limit, resident)
+        let slow = limit.0 / 100 * SLOW_PERCENT;
+        Self::with_probe(limit, move || {
+            let at_most = allocator_resident();
+            // The allocator also counts pages that were reserved and never touched; asking the kernel takes longer.
+            let is_near = at_most.0 >= slow;
+            if is_near { resident_memory().map_or(at_most, |resident| resident.min(at_most)) } else { at_most }
+        })
     }
 
     /// Watches whatever `resident` tells.
@@ -98,7 +105,7 @@ impl fmt::Debug for MemoryBrake {
 }
 
 /// Pages that the allocator has from the system; next to nothing where another one is in use.
-fn resident() -> Bytes {
+fn allocator_resident() -> Bytes {
     // Figures are those of the last epoch. Neither call fails with statistics compiled in.
     let _epoch = epoch::advance();
     Bytes(stats::resident::read().unwrap_or(0) as u64)

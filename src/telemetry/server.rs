@@ -78,3 +78,64 @@ fn readiness(health: &Health) -> (StatusCode, &'static str) {
         (StatusCode::SERVICE_UNAVAILABLE, "not begun yet, or ending\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn status(address: SocketAddr, path: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn probes_follow_the_run_from_its_beginning_to_its_end() {
+        let health = Arc::new(Health::new());
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = MetricsServer::start(listen, Arc::clone(&health)).unwrap();
+        let address = server.address();
+        let both = async || (status(address, "/livez").await, status(address, "/readyz").await);
+        let answers = |live: &str, ready: &str| (live.to_owned(), ready.to_owned());
+        assert_eq!(both().await, answers("200", "503"));
+        health.ready();
+        assert_eq!(both().await, answers("200", "200"));
+        health.set_patience(Duration::ZERO);
+        assert_eq!(both().await, answers("503", "200"));
+        health.stopping();
+        assert_eq!(both().await, answers("200", "503"));
+        assert_eq!(status(address, "/metrics").await, "200");
+        let failure = MetricsServer::start(address, health).unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Config);
+        assert!(failure.message.contains("metrics.listen"), "{}", failure.message);
+        drop(server);
+    }
+
+    #[tokio::test]
+    async fn the_page_has_every_metric_with_its_kind_and_help() {
+        let page = metrics::install();
+        metrics::stage_seconds("fetch", 0.25);
+        metrics::run_begins("run", "cluster", crate::units::Bytes(1), crate::units::Bytes(2));
+        let text = page.text();
+        for metric in metrics::METRICS {
+            let kind = match metric.kind {
+                metrics::MetricKind::Counter => "counter",
+                metrics::MetricKind::Gauge => "gauge",
+            };
+            for line in [format!("# TYPE {} {kind}\n", metric.name), format!("# HELP {} ", metric.name)] {
+                assert!(text.contains(&line), "{line} is not in {text}");
+            }
+        }
+        assert!(
+            text.lines().any(|line| line.starts_with("gristmill_stage_seconds_total{stage=\"fetch\"} 0.25")),
+            "{text}"
+        );
+    }
+}

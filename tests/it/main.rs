@@ -31,6 +31,8 @@ mod bad_storage;
 mod convert;
 mod corrupt_pages;
 mod generate;
+mod memory;
+mod observed;
 mod overlap;
 mod postgres;
 mod rerun;
