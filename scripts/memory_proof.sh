@@ -96,7 +96,8 @@ prove() {
     local name=$1 report=$folder/$1.json code=0 group_peak=- kills=- set=()
     config "$name" "$folder/$name.free" "$2" > "$folder/free.yaml"
     config "$name" "$folder/$name.tight" "$2" > "$folder/tight.yaml"
-    "$binary" run --config "$folder/free.yaml" --set logging.level=warn --report "$folder/$name.free.json" > /dev/null
+    "$binary" run --config "$folder/free.yaml" --set logging.level=warn --set performance.memory_budget=8GiB \
+        --report "$folder/$name.free.json" > /dev/null
     [ -n "$group" ] || set=(--set "performance.memory_limit=${limit_mib}MiB")
     if [ -f "$group/memory.max_usage_in_bytes" ]; then echo 0 > "$group/memory.max_usage_in_bytes"; fi
     confined "$binary" run --config "$folder/tight.yaml" --set logging.level=warn "${set[@]}" --report "$report" \

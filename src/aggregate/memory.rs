@@ -94,7 +94,9 @@ impl DayState {
         if let Excess::State { bytes, .. } = excess
             && expected > held
         {
-            let budget = Bytes((bytes - held + expected).0.saturating_mul(2));
+            // State is half of the budget; a quarter on top, since tables double when they are full.
+            let budget = (bytes - held + expected).0 / 2 * 5;
+            let budget = Bytes(budget.div_ceil(1 << 20) << 20);
             let _infallible = write!(text, "; at this rate a memory_budget of {budget} would do");
         }
         text

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats};
 use tracing::warn;
@@ -38,8 +38,8 @@ pub struct MemoryBrake {
 const SLOW_PERCENT: u64 = 80;
 /// From here on the run stops. What is left is for what is computed until everybody has noticed.
 const STOP_PERCENT: u64 = 92;
-/// Between two questions: a core fills a few MiB in this time.
-const INTERVAL: Duration = Duration::from_millis(5);
+/// Milliseconds between two questions: a core fills a few MiB in this time.
+const INTERVAL_MILLISECONDS: u64 = 5;
 
 impl MemoryBrake {
     /// Watches the process's allocator.
@@ -83,7 +83,7 @@ impl MemoryBrake {
     pub fn resident(&self) -> Bytes {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         let asked_at = self.asked_at.load(Ordering::Relaxed);
-        let is_due = asked_at == 0 || now.saturating_sub(asked_at) >= INTERVAL.as_millis() as u64;
+        let is_due = asked_at == 0 || now.saturating_sub(asked_at) >= INTERVAL_MILLISECONDS;
         let is_mine =
             is_due && self.asked_at.compare_exchange(asked_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_mine {
@@ -125,6 +125,7 @@ fn return_freed_pages() {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -136,7 +137,7 @@ mod tests {
         let mut found = Vec::new();
         for bytes in [0, 799, 800, 919, 920, 2_000, 100] {
             used.store(bytes, Ordering::Relaxed);
-            std::thread::sleep(INTERVAL * 3);
+            std::thread::sleep(Duration::from_millis(3 * INTERVAL_MILLISECONDS));
             found.push(brake.pressure());
         }
         use Pressure as P;
@@ -152,7 +153,8 @@ mod tests {
         for _ in 0..100_000 {
             brake.pressure();
         }
-        let most = started.elapsed().as_millis() as u64 / 5 + 2;
-        assert!((1..=most).contains(&asked.load(Ordering::Relaxed)), "{asked:?} of {most}");
+        let most = started.elapsed().as_millis() / u128::from(INTERVAL_MILLISECONDS) + 2;
+        let asked = u128::from(asked.load(Ordering::Relaxed));
+        assert!((1..=most).contains(&asked), "{asked} of {most}");
     }
 }

@@ -101,6 +101,8 @@ async fn with_room_for_one_day_only_one_day_is_open_and_the_rows_are_the_same() 
     let ended = Invocation::with("run", &with(folder.path(), &DAYS, tight)).run().await;
     ended.expect(0, &[]);
     assert!(written(folder.path()) == expected, "the rows are the same");
+    let peak = ended.report["peak_state_bytes"].as_u64().unwrap();
+    assert!(peak <= one_day * 3 / 2, "{peak} where one day takes {one_day}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

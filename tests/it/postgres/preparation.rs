@@ -53,8 +53,9 @@ pub fn config_for(postgres: &Postgres) -> Config {
             from: ReferenceFrom::Postgres { schema: postgres.schema.clone() },
             node_roles: NodeRoles::Postgres,
         },
-        performance: Performance { max_workers: None, memory_budget: None },
-        logging: Logging { json: false, level: "info".to_owned() },
+        performance: Performance { max_workers: None, memory_budget: None, memory_limit: None },
+        logging: Logging { json: false, level: "info".to_owned(), termination_log: "/nowhere".into() },
+        metrics_listen: None,
     }
 }
 
