@@ -9,22 +9,23 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use uuid::Uuid;
 
-use crate::config::{self, Config, Resolved};
+use crate::config::{self, Config, Resolved, TERMINATION_LOG};
 use crate::convert::{ConvertOptions, ConvertTarget, convert_until};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, generate};
 use crate::init_db::{InitOptions, init_db as make_ready};
 use crate::rollups::reference_sql;
 use crate::rollups::semantics::Semantics;
+use crate::run::observed::run_and_tell;
 use crate::run::planning::{PlanOptions, plan_period};
 use crate::run::verify::{VerifyOptions, verify_target};
-use crate::run::{self, RunOptions, check};
+use crate::run::{RunOptions, check};
 use crate::runtime::limits;
 use crate::runtime::stopping::stop_signal;
 use crate::store::Store;
-use crate::telemetry::logs;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::report_file::write_json;
+use crate::telemetry::{last_words, logs};
 use crate::time::{UsageDay, Window};
 use crate::verify::{Against, Tolerance};
 use arguments::{
@@ -93,9 +94,10 @@ fn load(arguments: &ConfigArguments) -> Result<Resolved, Failure> {
 }
 
 fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
-    let config = load(&arguments.config)?.config;
+    let config =
+        load(&arguments.config).inspect_err(|failure| leave_failure(Path::new(TERMINATION_LOG), failure))?.config;
     let progress = Progress::new();
-    let report = within_grace(Duration::from_secs(config.stopping_grace_seconds), async |stopping| {
+    within_grace(Duration::from_secs(config.stopping_grace_seconds), async |stopping| {
         let options = RunOptions {
             allow_empty: arguments.allow_empty,
             delete_empty_days: arguments.delete_empty_days,
@@ -103,13 +105,14 @@ fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
             stopping,
             ..RunOptions::default()
         };
-        run::run(&config, &options, &progress).await
-    })?;
-    print(&report.text());
-    if let Some(path) = &arguments.report {
-        write_json(path, &report)?;
-    }
-    Ok(report.exit_code)
+        run_and_tell(&config, &options, &progress, arguments.report.as_deref()).await
+    })
+    .and_then(|told| told)
+    .inspect_err(|failure| leave_failure(&config.logging.termination_log, failure))
+}
+
+fn leave_failure(log: &Path, failure: &Failure) {
+    last_words::leave(log, &last_words::failure_line(failure));
 }
 
 fn plan_command(arguments: &PlanArguments) -> Result<u8, Failure> {
@@ -183,6 +186,9 @@ fn config_command(arguments: &ShowConfigArguments) -> Result<u8, Failure> {
     let path = arguments.config.as_deref().unwrap_or(Path::new(""));
     let resolved = config::load_resolved(path, &arguments.overrides)?;
     print(&config::effective_yaml(&resolved.effective));
+    // A comment, so that what is printed stays a configuration.
+    let performance = &resolved.config.performance;
+    print(&format!("# here: {}\n", limits::limits(performance.memory_limit)));
     Ok(0)
 }
 
@@ -212,7 +218,7 @@ fn generate_command(arguments: &GenerateArguments) -> Result<u8, Failure> {
         Labels::Json => LabelStyle::Json,
         Labels::Map => LabelStyle::Map,
     };
-    options.unique_labels = arguments.unique_labels;
+    (options.unique_labels, options.hourly_labels) = (arguments.unique_labels, arguments.hourly_labels);
     options.storage = arguments.storage;
     options.daily = arguments.daily;
     options.org_id = arguments.org_id.clone().unwrap_or(options.org_id);
@@ -288,7 +294,7 @@ fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failu
         org_id.ok_or_else(|| missing("--org-id"))?,
         source.ok_or_else(|| missing("--source-uuid"))?,
     );
-    let cpus = limits::limits(Path::new(limits::CGROUP_ROOT)).cpus;
+    let cpus = limits::limits(None).cpus;
     let configured_workers = of_config.and_then(|config| config.performance.max_workers);
     options.workers = arguments.workers.or(configured_workers).unwrap_or_else(|| limits::default_workers(cpus));
     options.cluster_id =

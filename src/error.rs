@@ -172,7 +172,9 @@ impl ErrorKind {
             }
             K::TwoManifests => "remove the superseded delivery, or set `input.on_two_manifests: warn`",
             K::SomeDaysFailed => "mend what the listed days name, then run again; days that were written stay",
-            K::MemoryBudget => "raise performance.memory_budget and the memory limit, or lower performance.max_workers",
+            K::MemoryBudget => {
+                "raise performance.memory_budget and the pod's memory limit, or lower performance.max_workers"
+            }
             K::ObjectChanged => "run again once the upload has finished",
             K::StorageUnavailable => "check storage.endpoint and the network, then run again",
             K::BucketMissing => "check storage.url",

@@ -7,23 +7,46 @@ use gristmill::rollups::declaration::{Grouped, KeepSets, Kernel, Key, Measure, S
 use gristmill::rollups::semantics::Semantics;
 use gristmill::rollups::{node_roles, ocp_daily_summary};
 use gristmill::schema::source::Column;
+use gristmill::telemetry::metrics::{METRICS, MetricKind};
 
 const BEGIN: &str =
     "<!-- generated from the declarations by tests/pages.rs: UPDATE_GOLDEN=1 cargo test --test pages -->\n";
 const END: &str = "<!-- end of the generated part -->";
 
+const BEGIN_METRICS: &str =
+    "<!-- generated from src/telemetry/metrics.rs by tests/pages.rs: UPDATE_GOLDEN=1 cargo test --test pages -->\n";
+
 #[test]
 fn the_page_of_rollups_shows_the_declarations() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rollups.md");
-    let page = std::fs::read_to_string(&path).expect("docs/rollups.md");
-    let (head, rest) = page.split_once(BEGIN).expect("the page has the marker of the generated part");
-    let (_, tail) = rest.split_once(END).expect("the generated part ends");
-    let expected = format!("{head}{BEGIN}{}{END}{tail}", generated());
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &expected).expect("docs/rollups.md can be written");
+    assert_up_to_date("docs/rollups.md", BEGIN, &generated());
+}
+
+#[test]
+fn the_page_of_operations_shows_every_metric() {
+    let mut table = String::from("\n| metric | kind | labels | what |\n|---|---|---|---|\n");
+    for metric in METRICS {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+        };
+        writeln!(table, "| `{}` | {kind} | {} | {} |", metric.name, metric.labels, metric.help).expect("a string");
     }
-    let page = std::fs::read_to_string(&path).expect("docs/rollups.md");
-    assert!(page == expected, "docs/rollups.md is out of date: UPDATE_GOLDEN=1 cargo test --test pages");
+    table.push('\n');
+    assert_up_to_date("docs/operations.md", BEGIN_METRICS, &table);
+}
+
+/// The part of a page between its markers is this text.
+fn assert_up_to_date(name: &str, begin: &str, generated: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let page = std::fs::read_to_string(&path).expect(name);
+    let (head, rest) = page.split_once(begin).expect("the page has the marker of the generated part");
+    let (_, tail) = rest.split_once(END).expect("the generated part ends");
+    let expected = format!("{head}{begin}{generated}{END}{tail}");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &expected).expect("the page can be written");
+    }
+    let page = std::fs::read_to_string(&path).expect(name);
+    assert!(page == expected, "{name} is out of date: UPDATE_GOLDEN=1 cargo test --test pages");
 }
 
 fn generated() -> String {

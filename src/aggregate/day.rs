@@ -9,6 +9,7 @@ use super::compile::{CompiledKernel, CompiledScan, IdSource};
 use super::grouped::GroupedPartial;
 use super::label_sets::LabelSetsPartial;
 use super::members::MembersPartial;
+use super::memory::Account;
 use super::names::NameStore;
 use crate::labels::{EnabledKeys, LabelRules, LabelStore};
 use crate::rollups::tables::NameTable;
@@ -57,6 +58,11 @@ impl LabelColumnStats {
         self.json_texts.extend(&other.json_texts);
         self.operator_texts.extend(&other.operator_texts);
     }
+
+    /// Bytes of the hashes by which texts are counted.
+    pub(super) fn hash_bytes(&self) -> usize {
+        self.json_texts.allocation_size() + self.operator_texts.allocation_size()
+    }
 }
 
 /// How many groups a lane may have, per scan and kernel: a guess by which room is made, no bound.
@@ -74,6 +80,8 @@ impl GroupCounts {
 }
 
 const HOURS_PER_DAY: u64 = 24;
+/// A finished row before it becomes columns, its place in the order, and what sorting it takes.
+const BYTES_PER_ROW: usize = 128;
 /// Without a day to go by, room is made for no more: a wrong guess must not cost memory.
 const MOST_GUESSED: usize = 1 << 17;
 
@@ -90,6 +98,8 @@ pub struct DayState {
     /// The pairs of ids that the one scan with a members kernel looks for.
     pairs: OnceLock<HashSet<(u32, u32)>>,
     stats: Mutex<Vec<(&'static str, LabelColumnStats)>>,
+    /// The day's place in the books of memory.
+    pub(super) account: Account,
 }
 
 /// Partial results that one chunk at a time is added to.
@@ -97,7 +107,7 @@ struct LaneState {
     is_taken: AtomicBool,
     /// Per scan and kernel.
     partials: Mutex<Vec<Vec<KernelPartial>>>,
-    /// Bytes of the partial results when a chunk was last finished.
+    /// Bytes of the partial results, and of what is remembered of the chunk under way, after its last batch.
     bytes: AtomicUsize,
 }
 
@@ -111,12 +121,17 @@ impl Lane<'_> {
     pub(super) fn partials(&self) -> MutexGuard<'_, Vec<Vec<KernelPartial>>> {
         self.state.partials()
     }
+
+    /// Notes how much the lane holds: its partial results, and what is remembered until the chunk ends.
+    pub(super) fn note_bytes(&self, of_chunk: usize) {
+        let of_partials: usize = self.partials().iter().flatten().map(KernelPartial::state_bytes).sum();
+        self.state.bytes.store(of_partials + of_chunk, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Lane<'_> {
     fn drop(&mut self) {
-        let bytes = self.partials().iter().flatten().map(KernelPartial::state_bytes).sum();
-        self.state.bytes.store(bytes, Ordering::Relaxed);
+        self.note_bytes(0);
         self.state.is_taken.store(false, Ordering::Release);
     }
 }
@@ -137,6 +152,7 @@ impl DayState {
         rules: LabelRules,
         label_cache_bytes: usize,
         expected: &GroupCounts,
+        account: Account,
     ) -> Self {
         let mut names: Vec<(&'static str, NameStore)> = Vec::new();
         for id in scans.iter().flat_map(|scan| &scan.ids) {
@@ -160,6 +176,7 @@ impl DayState {
             lanes,
             pairs: OnceLock::new(),
             stats: Mutex::new(Vec::new()),
+            account,
         }
     }
 
@@ -243,9 +260,9 @@ impl DayState {
         }
     }
 
-    /// How the label columns of the day were read.
-    pub fn label_stats(&self) -> Vec<(&'static str, LabelColumnStats)> {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How the label columns of the day were read, taken out: the hashes by which texts are counted are as many as the texts.
+    pub fn take_label_stats(&self) -> Vec<(&'static str, LabelColumnStats)> {
+        std::mem::take(&mut self.stats.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many groups the lanes have, as a guess for the next day.
@@ -264,11 +281,32 @@ impl DayState {
         counts
     }
 
-    /// Approximate size of the day's state in bytes, as of the last finished chunks. Waits for no worker.
+    /// Approximate size of the day's state in bytes, as of the last batches, the texts of the rows that it will become
+    /// included. Waits for no worker.
     pub fn state_bytes(&self) -> usize {
         let names: usize = self.names.iter().map(|(_, store)| store.state_bytes()).sum();
         let partials: usize = self.lanes.iter().map(|lane| lane.bytes.load(Ordering::Relaxed)).sum();
-        names + partials + self.labels.state_bytes() + self.pairs.get().map_or(0, |pairs| pairs.len() * 16)
+        let labels = self.labels.state_bytes() + self.labels.json_bytes() + self.counted_texts().1;
+        names + partials + labels + self.pairs.get().map_or(0, |pairs| pairs.len() * 16)
+    }
+
+    /// Label columns with their distinct texts so far, and the bytes that counting them takes.
+    pub(super) fn counted_texts(&self) -> (Vec<(&'static str, usize)>, usize) {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = stats.iter().map(|(column, stats)| (*column, stats.json_texts.len() + stats.operator_texts.len()));
+        (counts.collect(), stats.iter().map(|(_, stats)| stats.hash_bytes()).sum())
+    }
+
+    /// Names per column: how many, and their bytes.
+    pub(super) fn name_sizes(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
+        self.names.iter().map(|(column, store)| (*column, store.len(), store.state_bytes()))
+    }
+
+    /// Groups of all lanes; one that several of them have counts as often.
+    pub(super) fn group_count(&self) -> usize {
+        let of_lane =
+            |lane: &LaneState| lane.partials().iter().flatten().map(KernelPartial::group_count).sum::<usize>();
+        self.lanes.iter().map(of_lane).sum()
     }
 }
 
@@ -281,9 +319,10 @@ impl KernelPartial {
         }
     }
 
+    /// Groups count with the rows that they will become.
     fn state_bytes(&self) -> usize {
         match self {
-            KernelPartial::Grouped(partial) => partial.state_bytes(),
+            KernelPartial::Grouped(partial) => partial.state_bytes() + partial.len() * BYTES_PER_ROW,
             KernelPartial::Capacity(partial) => partial.state_bytes(),
             KernelPartial::Members(partial) => partial.state_bytes(),
             KernelPartial::LabelSets(partial) => partial.state_bytes(),

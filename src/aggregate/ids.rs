@@ -17,6 +17,9 @@ const UNRESOLVED: u32 = u32::MAX;
 /// A malformed text that is taken as `{}`; its rows are counted. No name or set has this id either.
 const TAKEN_AS_EMPTY: u32 = u32::MAX - 1;
 
+/// The allocator rounds up, by half of its smallest classes.
+const BYTES_PER_ALLOCATION: usize = 8;
+
 /// A label that is refused, and the row it was met in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusedRow {
@@ -37,6 +40,8 @@ pub struct Translation {
     special_code_count: usize,
     /// Ids of the texts of this chunk that come without a dictionary.
     texts: HashTable<(Box<str>, u32)>,
+    /// Bytes of these texts, allocations included.
+    text_bytes: usize,
     /// How the column was read, if it holds labels.
     pub stats: LabelColumnStats,
 }
@@ -50,8 +55,14 @@ impl Translation {
             codes: Vec::new(),
             special_code_count: 0,
             texts: HashTable::new(),
+            text_bytes: 0,
             stats: LabelColumnStats::default(),
         }
+    }
+
+    /// What is remembered until the chunk ends, in bytes.
+    pub fn state_bytes(&self) -> usize {
+        self.codes.len() * 4 + self.texts.allocation_size() + self.text_bytes + self.stats.hash_bytes()
     }
 
     /// The column that is translated.
@@ -187,6 +198,7 @@ impl Translation {
                 None => {
                     let id = self.resolve(day, text).map_err(|refusal| RefusedRow { row, refusal })?;
                     self.texts.insert_unique(hash, (Box::from(text), id), |(known, _)| hash_of(known));
+                    self.text_bytes += text.len() + BYTES_PER_ALLOCATION;
                     id
                 }
             };

@@ -63,6 +63,12 @@ pub enum IngestError {
         /// Why.
         refusal: Refusal,
     },
+    /// The day takes more memory than there is.
+    #[error("{message}")]
+    Memory {
+        /// How much it needs, what makes it grow, and the limit.
+        message: String,
+    },
     /// The statistics do not say what the rows say.
     #[error(
         "object `{object}`, row group {row_group}, row {row}: interval_start lies on {day}, outside of the row group's \
@@ -87,6 +93,7 @@ impl IngestError {
             Self::Decode(error) => error.kind(),
             Self::Label { refusal: Refusal::NotAnObject, .. } => ErrorKind::LabelMalformed,
             Self::Label { .. } => ErrorKind::LabelRefused,
+            Self::Memory { .. } => ErrorKind::MemoryBudget,
             Self::Statistics { .. } => ErrorKind::ObjectUnreadable,
         }
     }
@@ -126,6 +133,7 @@ pub fn ingest(
         counts.row_count += batch.row_count as u64;
         for (day, rows) in day_runs(chunk, &batch)? {
             days[day].add(chunk, &batch, rows)?;
+            days[day].account()?;
         }
     }
     for day in days {
@@ -185,6 +193,7 @@ impl<'a> DayIngest<'a> {
 
     fn add(&mut self, chunk: &Chunk<'_>, batch: &Batch, rows: Range<usize>) -> Result<(), IngestError> {
         self.row_count += rows.len() as u64;
+        self.state.account.count_rows(rows.len() as u64);
         for (translation, ids) in self.translations.iter_mut().zip(&mut self.ids) {
             let column = translation.column();
             let values = &batch.columns[column.column];
@@ -206,7 +215,20 @@ impl<'a> DayIngest<'a> {
         Ok(())
     }
 
+    /// Enters into the books what the day holds now. A row group may add more than fits: who notices only at its end is too late.
+    fn account(&mut self) -> Result<(), IngestError> {
+        self.lane.note_bytes(self.translations.iter().map(Translation::state_bytes).sum());
+        let Some(excess) = self.state.excess() else { return Ok(()) };
+        // The message counts the texts of this chunk as well.
+        self.hand_over_stats();
+        Err(IngestError::Memory { message: self.state.excess_text(excess) })
+    }
+
     fn end(mut self) {
+        self.hand_over_stats();
+    }
+
+    fn hand_over_stats(&mut self) {
         let labels = self.translations.iter_mut().filter(|translation| translation.is_labels());
         let stats = labels.map(|translation| (translation.column().name, std::mem::take(&mut translation.stats)));
         self.state.add_stats(stats.collect());

@@ -11,6 +11,7 @@ mod ids;
 mod ingest;
 mod label_sets;
 mod members;
+mod memory;
 mod names;
 mod trail;
 
@@ -21,4 +22,5 @@ pub use grouped::GroupedPartial;
 pub use ingest::{Chunk, ChunkCounts, IngestError, ingest};
 pub use label_sets::LabelSetsPartial;
 pub use members::MembersPartial;
+pub use memory::Account;
 pub use names::{NameIds, NameStore};

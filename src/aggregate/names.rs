@@ -43,6 +43,12 @@ impl NameStore {
         NameIds { inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
+    /// How many names there are, null and the empty text included.
+    #[allow(clippy::len_without_is_empty)] // a store is never empty
+    pub fn len(&self) -> usize {
+        self.lock().inner.texts.len()
+    }
+
     /// Approximate size in bytes.
     pub fn state_bytes(&self) -> usize {
         let inner = &self.lock().inner;

@@ -143,6 +143,9 @@ pub(super) struct GenerateArguments {
     /// Give every second pod a label text of its own, so that dictionary pages overflow.
     #[arg(long)]
     pub(super) unique_labels: bool,
+    /// Give every second pod another label text each hour: `--rows 2000000 --days 1` is a day of a million label sets.
+    #[arg(long)]
+    pub(super) hourly_labels: bool,
     /// Also volumes.
     #[arg(long)]
     pub(super) storage: bool,

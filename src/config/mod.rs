@@ -19,6 +19,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -68,8 +69,10 @@ pub struct Config {
     pub performance: Performance,
     /// Seconds that a COPY under way may still take after SIGTERM.
     pub stopping_grace_seconds: u64,
-    /// Log format and level.
+    /// Log format and level, termination log.
     pub logging: Logging,
+    /// `metrics.listen`: where metrics and probes are served; absent: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// One cluster.
@@ -307,6 +310,8 @@ pub struct Performance {
     pub max_workers: Option<usize>,
     /// Bytes for chunks in flight and the state of open days; auto: half of the memory limit, at most 1 GiB.
     pub memory_budget: Option<Bytes>,
+    /// What the process may use in all; auto: what the container or the machine has.
+    pub memory_limit: Option<Bytes>,
 }
 
 /// Logs.
@@ -316,4 +321,9 @@ pub struct Logging {
     pub json: bool,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
+    /// File for the final report in short.
+    pub termination_log: PathBuf,
 }
+
+/// Where Kubernetes looks for the last words of a container, unless told otherwise.
+pub const TERMINATION_LOG: &str = "/dev/termination-log";

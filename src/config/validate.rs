@@ -1,6 +1,8 @@
 //! Settings → `Config`: everything that several keys say together. Each part collects its findings before it gives up,
 //! so that one pass reports them all.
 
+use std::net::SocketAddr;
+
 use chrono::{DateTime, Utc};
 
 use super::location::{parse_endpoint, parse_url};
@@ -32,6 +34,7 @@ pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut 
     let reference = reference(settings, from, problems);
     let semantics = semantics(settings);
     let on_malformed_label = on_malformed_label(settings, semantics, problems);
+    let metrics_listen = metrics_listen(settings, problems);
     let config = Config {
         org_id: org_id?,
         source: source?,
@@ -63,7 +66,9 @@ pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut 
         logging: Logging {
             json: settings.choice("logging.format")? == "json",
             level: settings.choice("logging.level")?.to_owned(),
+            termination_log: settings.path("logging.termination_log")?,
         },
+        metrics_listen: metrics_listen?,
     };
     problems.is_empty().then_some(config)
 }
@@ -339,9 +344,25 @@ fn performance(settings: &Settings) -> Option<Performance> {
         Value::Integer(workers) => Some(usize::try_from(*workers).ok()?),
         _ => None,
     };
-    let memory_budget = match settings.value("performance.memory_budget")? {
-        Value::Bytes(size) => Some(Bytes(*size)),
-        _ => None,
+    let size = |path: &str| match settings.value(path)? {
+        Value::Bytes(size) => Some(Some(Bytes(*size))),
+        _ => Some(None),
     };
-    Some(Performance { max_workers, memory_budget })
+    Some(Performance {
+        max_workers,
+        memory_budget: size("performance.memory_budget")?,
+        memory_limit: size("performance.memory_limit")?,
+    })
+}
+
+/// Outer `None`: reported. Inner `None`: nothing is served.
+fn metrics_listen(settings: &Settings, problems: &mut Problems) -> Option<Option<SocketAddr>> {
+    const PATH: &str = "metrics.listen";
+    let Some(written) = settings.text(PATH) else { return Some(None) };
+    if let Ok(address) = written.parse() {
+        return Some(Some(address));
+    }
+    let text = "is no ADDRESS:PORT; give an address and a port such as 0.0.0.0:9090 or [::]:9090";
+    problems.add(settings.place(PATH), PATH, text);
+    None
 }

@@ -15,7 +15,7 @@ use crate::error::ErrorKind;
 use crate::impl_failure;
 use crate::labels::LabelSetId;
 use crate::rollups::ocp_daily_summary::{
-    COLUMNS, ColumnValue, Finish, LabelTexts, Namespaces, POD_SUMS, RowKind, UsageRow, VolumeRow,
+    COLUMNS, CapacityRow, ColumnValue, Finish, LabelTexts, Namespaces, POD_SUMS, RowKind, UsageRow, VolumeRow,
 };
 use crate::rollups::semantics::DecimalRounding;
 use crate::rollups::tables::{DayTables, NameId, NameTable};
@@ -182,6 +182,14 @@ impl DayColumns {
     /// Number of rows.
     pub fn row_count(&self) -> u64 {
         (self.finish.usage_order.len() + self.finish.volumes.len()) as u64
+    }
+
+    /// Memory that the rows take until they are dropped; a batch on its way comes on top.
+    pub fn held_bytes(&self) -> usize {
+        let texts = [&self.namespaces, &self.nodes, &self.resource_ids, &self.labels];
+        let texts = texts.into_iter().chain(self.volume_names.iter().map(|(_, texts)| texts));
+        let capacities = self.capacities.len() * (size_of::<[Option<i128>; 6]>() + size_of::<CapacityRow>());
+        self.finish.held_bytes() + capacities + texts.map(Texts::held_bytes).sum::<usize>()
     }
 
     /// Number of batches. No batch holds both usage and volumes.

@@ -47,6 +47,11 @@ impl Texts {
         Ok(Self { values: Arc::new(StringArray::try_new(offsets, text.into_bytes().into(), None)?) })
     }
 
+    /// Memory of the texts.
+    pub fn held_bytes(&self) -> usize {
+        self.values.get_array_memory_size()
+    }
+
     /// One text; empty for null.
     pub fn text(&self, position: u32) -> String {
         let position = position as usize;

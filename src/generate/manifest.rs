@@ -33,6 +33,8 @@ struct Arguments {
     seed: u64,
     labels: &'static str,
     unique_labels: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    hourly_labels: bool,
     storage: bool,
     daily: bool,
     rows_per_file: u32,
@@ -73,6 +75,7 @@ pub(super) fn manifest_text(
                 LabelStyle::Map => "map",
             },
             unique_labels: options.unique_labels,
+            hourly_labels: options.hourly_labels,
             storage: options.storage,
             daily: options.daily,
             rows_per_file: options.rows_per_file,

@@ -33,7 +33,7 @@ use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
 use daily::DailyGroups;
 use parquet_bytes::ParquetBytes;
-use rows::{Stretch, Usage};
+use rows::{OwnLabels, Stretch, Usage};
 
 pub use output::Output;
 
@@ -66,6 +66,8 @@ pub struct GenerateOptions {
     pub labels: LabelStyle,
     /// Whether every second pod has a label text of its own, so that the dictionary page overflows.
     pub unique_labels: bool,
+    /// Whether such a pod has another text each hour: a day of a million label sets, as no cluster has them.
+    pub hourly_labels: bool,
     /// Whether volumes are reported.
     pub storage: bool,
     /// Whether the daily objects are written too.
@@ -96,6 +98,7 @@ impl GenerateOptions {
             seed: 1,
             labels: LabelStyle::Json,
             unique_labels: false,
+            hourly_labels: false,
             storage: true,
             daily: false,
             org_id: "org1234567".to_owned(),
@@ -296,7 +299,7 @@ pub fn generate(options: &GenerateOptions) -> Result<GenerateReport, GenerateErr
     options.check()?;
     let manifest_key = options.manifest_key();
     options.out.require_empty(&options.prefixes(), &manifest_key)?;
-    let usage = Usage::new(options.seed, options.start, options.days, options.rows, options.unique_labels);
+    let usage = Usage::new(options.seed, options.start, options.days, options.rows, OwnLabels::of(options));
     let files = files(options, &usage);
     let written = write_all(options, &usage, &files).and_then(|objects| {
         let text = manifest::manifest_text(options, options.end(), &objects).map_err(GenerateError::EncodeManifest)?;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::GenerateOptions;
 use super::cluster::{Cluster, Pod};
 use super::label_set::{LabelSet, RowLabels};
 use super::random::{Draws, Topic};
@@ -26,7 +27,29 @@ pub(super) struct Usage {
     first_day: UsageDay,
     hour_count: u64,
     pod_row_count: u64,
-    unique_labels: bool,
+    own_labels: OwnLabels,
+}
+
+/// Which pods have a label that no other pod has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OwnLabels {
+    /// None.
+    Never,
+    /// Every second one, the same all day.
+    OfPod,
+    /// Every second one, another one each hour.
+    OfHour,
+}
+
+impl OwnLabels {
+    /// What the options ask for.
+    pub(super) fn of(options: &GenerateOptions) -> Self {
+        match (options.hourly_labels, options.unique_labels) {
+            (true, _) => Self::OfHour,
+            (false, true) => Self::OfPod,
+            (false, false) => Self::Never,
+        }
+    }
 }
 
 /// A stretch of the rows of one report and day.
@@ -41,11 +64,17 @@ pub(super) struct Stretch {
 
 impl Usage {
     /// `pod_row_count` rows of pods, spread evenly over the hours of `day_count` days.
-    pub(super) fn new(seed: u64, first_day: UsageDay, day_count: u32, pod_row_count: u64, unique_labels: bool) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        first_day: UsageDay,
+        day_count: u32,
+        pod_row_count: u64,
+        own_labels: OwnLabels,
+    ) -> Self {
         let hour_count = u64::from(day_count) * HOURS_PER_DAY;
         let cluster = Cluster::new(seed, pod_row_count.div_ceil(hour_count));
         let no_labels = LabelSet::new(Vec::new());
-        Self { cluster, no_labels, first_day, hour_count, pod_row_count, unique_labels }
+        Self { cluster, no_labels, first_day, hour_count, pod_row_count, own_labels }
     }
 
     /// Number of nodes.
@@ -156,7 +185,7 @@ impl Usage {
             usage_cpu.max(request_cpu),
             usage_memory.max(request_memory),
         ];
-        let labels = vec![self.pod_labels(&pod, slot)];
+        let labels = vec![self.pod_labels(&pod, slot, hour)];
         let texts = vec![
             Cow::from(node.map_or("", |node| &node.name)),
             Cow::from(&self.cluster.namespaces[deployment.namespace].name),
@@ -169,11 +198,14 @@ impl Usage {
 
     /// With `unique_labels` every second slot behaves like a set of pods that each carry their own name as a label. Of the
     /// 83 k pods of ten million rows in five days that gives about 40 k distinct texts per file: plain pages.
-    fn pod_labels(&self, pod: &Pod, slot: u64) -> RowLabels<'_> {
+    fn pod_labels(&self, pod: &Pod, slot: u64, hour_since_1970: u64) -> RowLabels<'_> {
         let deployment = &self.cluster.deployments[pod.deployment];
         let shared = if pod.is_canary { &deployment.canary_labels } else { &deployment.stable_labels };
-        let has_own = self.unique_labels && slot % 2 == 1;
-        let own = has_own.then(|| (OWN_LABEL, pod.name.clone()));
+        let own = match self.own_labels {
+            OwnLabels::OfPod if slot % 2 == 1 => Some((OWN_LABEL, pod.name.clone())),
+            OwnLabels::OfHour if slot % 2 == 1 => Some((OWN_LABEL, format!("{}-{hour_since_1970}", pod.name))),
+            _ => None,
+        };
         RowLabels { shared, own }
     }
 

@@ -5,8 +5,9 @@ use super::interner::Interner;
 use super::jsonb_text::append_json_string;
 use super::pairs::Pairs;
 use super::{EnabledKeys, LabelSetId};
-use std::cmp::Ordering;
+use std::cmp;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The interned sets of one day. Values are interned as they stand in JSON, so writing a set copies and no more.
 pub(super) struct Sets {
@@ -14,6 +15,8 @@ pub(super) struct Sets {
     values: Interner<str>,
     /// Every set but the null label, which is none: the set with id n has place n − 1 here.
     sets: Interner<[Pair]>,
+    /// Bytes of the canonical JSON of all sets. Threads that meet the same new set at once may both count it.
+    json_bytes: AtomicUsize,
 }
 
 /// Index of a key and number of a value. Sets hold them sorted, each key once.
@@ -43,7 +46,7 @@ const NULL: &str = "null";
 impl Sets {
     /// Holds only the empty set.
     pub(super) fn new(keys: Arc<EnabledKeys>) -> Self {
-        let this = Self { keys, values: Interner::new(), sets: Interner::new() };
+        let this = Self { keys, values: Interner::new(), sets: Interner::new(), json_bytes: AtomicUsize::new(0) };
         let empty = this.intern(&[]);
         debug_assert_eq!(empty, LabelSetId::EMPTY);
         this
@@ -100,7 +103,7 @@ impl Sets {
     ///
     /// The first pair that differs decides: JSON strings with their quotes are never the beginning of one another. Where one
     /// set ends before, its `}` stands against the other's `,` or `"` and is the greater byte.
-    pub(super) fn compare(&self, a: LabelSetId, b: LabelSetId) -> Ordering {
+    pub(super) fn compare(&self, a: LabelSetId, b: LabelSetId) -> cmp::Ordering {
         if a == b || a == LabelSetId::NULL || b == LabelSetId::NULL {
             // `null` is less than `{`, and its id is less than any other
             return a.cmp(&b);
@@ -118,13 +121,25 @@ impl Sets {
         self.sets.len()
     }
 
+    /// About how many bytes the canonical JSON of all sets takes.
+    pub(super) fn json_bytes(&self) -> usize {
+        self.json_bytes.load(Ordering::Relaxed)
+    }
+
     /// About how many bytes the sets and their values take.
     pub(super) fn bytes(&self) -> usize {
         self.sets.bytes() + self.values.bytes()
     }
 
     fn intern(&self, set: &[Pair]) -> LabelSetId {
-        LabelSetId(self.sets.intern(set) + 1)
+        let known = self.sets.len();
+        let place = self.sets.intern(set);
+        if place >= known {
+            // Braces, and a comma behind all pairs but one.
+            let pair = |pair: &Pair| self.keys.fragment(pair.key).len() + self.value(*pair).len() + 1;
+            self.json_bytes.fetch_add(2 + set.iter().map(pair).sum::<usize>(), Ordering::Relaxed);
+        }
+        LabelSetId(place + 1)
     }
 
     /// Ids come from this store; a foreign one is no set and reads as empty.

@@ -158,6 +158,11 @@ impl LabelStore {
         size_of::<Self>() + self.sets.bytes() + self.budget.used()
     }
 
+    /// About how many bytes the canonical JSON of all sets takes, once it is written.
+    pub fn json_bytes(&self) -> usize {
+        self.sets.json_bytes()
+    }
+
     /// What was read so far.
     pub fn stats(&self) -> LabelStats {
         let counters = &self.counters;

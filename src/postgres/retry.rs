@@ -8,6 +8,7 @@ use crate::config::Postgres;
 use crate::postgres::error::PostgresError;
 use crate::runtime::retry::RetryPolicy;
 use crate::runtime::stopping::Stopping;
+use crate::telemetry::metrics::{self, RetryTo};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// With the default number of attempts about half a minute passes before the last one.
@@ -52,6 +53,7 @@ where
         };
         let pause = if error.is_worth_retrying() { attempts.pause_after(began.elapsed()) } else { None };
         let Some(pause) = pause else { return Err(error) };
+        metrics::retry(RetryTo::Database);
         warn!(action, error = %error, pause_seconds = pause.as_secs_f64(), "trying again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

@@ -1,7 +1,9 @@
 //! The pipeline from configuration to report, to be read from top to bottom: the only place that names every stage.
 
 pub mod check;
+mod closing;
 pub mod fingerprint;
+pub mod observed;
 mod pace;
 mod pipeline;
 mod plan_report;
@@ -18,11 +20,10 @@ mod unchanged;
 pub mod verify;
 mod window;
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::{error, info};
+use tracing::{Instrument, Span, error, error_span, info};
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -30,12 +31,15 @@ use crate::error::Failure;
 use crate::rollups::ocp_daily_summary;
 use crate::rollups::semantics::Semantics;
 use crate::runtime::cpu_pool::CpuPool;
-use crate::runtime::limits::{self, CGROUP_ROOT};
+use crate::runtime::limits::{self, Limits};
+use crate::runtime::memory_book::MemoryBook;
+use crate::runtime::memory_brake::MemoryBrake;
 use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::stopping::Stopping;
 use crate::schema::source::SourceTable;
 use crate::sink::Sink;
 use crate::store::Store;
+use crate::telemetry::metrics;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::report::RunReport;
 use crate::time::Window;
@@ -64,7 +68,7 @@ pub struct Context<'a> {
     store: &'a Store,
     pool: &'a CpuPool,
     budget: &'a MemoryBudget,
-    state_limit: Bytes,
+    book: &'a MemoryBook,
     run_id: Uuid,
     progress: &'a Progress,
 }
@@ -74,24 +78,38 @@ struct Resources {
     store: Store,
     pool: CpuPool,
     budget: MemoryBudget,
-    state_limit: Bytes,
+    book: MemoryBook,
+    limits: Limits,
+    /// Of chunks and state together.
+    memory_budget: Bytes,
     run_id: Uuid,
+    /// What every log line of the run stands in.
+    span: Span,
 }
 
 impl Resources {
     fn new(config: &Config) -> Result<Self, Failure> {
-        let limits = limits::limits(Path::new(CGROUP_ROOT));
+        let run_id = Uuid::new_v4();
+        let span = error_span!("run", %run_id);
+        let limits = limits::limits(config.performance.memory_limit);
         let workers = config.performance.max_workers.unwrap_or_else(|| limits::default_workers(limits.cpus));
-        let budget = config.performance.memory_budget.unwrap_or_else(|| limits::default_memory_budget(limits.memory));
-        info!(workers, %budget, memory = %limits.memory, memory_source = limits.memory_source, "limits");
+        let memory_budget =
+            config.performance.memory_budget.unwrap_or_else(|| limits::default_memory_budget(limits.memory));
+        let Limits { cpus, cpu_source, memory, memory_source } = limits;
+        span.in_scope(|| {
+            info!(%cpus, %cpu_source, workers, %memory, %memory_source, %memory_budget, "limits");
+        });
         // Chunks come and go, state grows: each gets its half.
-        let half = Bytes(budget.0 / 2);
+        let half = Bytes(memory_budget.0 / 2);
         Ok(Self {
             store: Store::new(&config.storage)?,
             pool: CpuPool::new(workers)?,
             budget: MemoryBudget::new(half),
-            state_limit: half,
-            run_id: Uuid::new_v4(),
+            book: MemoryBook::new(half, MemoryBrake::new(limits.memory)),
+            limits,
+            memory_budget,
+            run_id,
+            span,
         })
     }
 
@@ -102,7 +120,7 @@ impl Resources {
             store: &self.store,
             pool: &self.pool,
             budget: &self.budget,
-            state_limit: self.state_limit,
+            book: &self.book,
             run_id: self.run_id,
             progress,
         }
@@ -129,25 +147,51 @@ async fn run_with(
     let started = Instant::now();
     let windows = Window::split_by_month(config.period.start, config.period.end);
     let mut report = report::begin(config, &windows);
+    progress.health().set_patience(patience(config));
+    let mut span = Span::none();
     match Resources::new(config) {
         Ok(resources) => {
-            report.run_id = resources.run_id.to_string();
+            span = resources.span.clone();
+            report::add_limits(&mut report, &resources);
+            metrics::run_begins(
+                &report.run_id,
+                &config.source.cluster_id,
+                resources.memory_budget,
+                resources.limits.memory,
+            );
             let context = resources.context(config, options, progress);
-            run_windows(&context, &windows, target, &mut report).await;
+            run_windows(&context, &windows, target, &mut report).instrument(span.clone()).await;
             report::add_resources(&mut report, &resources.store, &resources.budget);
         }
         Err(failure) => report::stop(&mut report, &failure),
     }
     progress.end();
+    progress.health().stopping();
     report.wall_seconds = started.elapsed().as_secs_f64();
     report::end(&mut report);
+    metrics::run_ended(report.exit_code, report.rows_out);
+    span.in_scope(|| tell_errors(&report));
+    report
+}
+
+/// Twice the longest time that one request with its attempts, or one statement, may take with nothing else to do, or the time
+/// for all attempts at a day: a run that is still for longer is stuck.
+fn patience(config: &Config) -> Duration {
+    let storage = config.storage.retry_seconds.saturating_mul(2);
+    let database = config.postgres.as_ref().map_or(0, |postgres| {
+        let attempt = postgres.statement_timeout_seconds.saturating_add(postgres.lock_timeout_seconds);
+        postgres.retry_seconds.max(attempt).saturating_add(attempt)
+    });
+    Duration::from_secs(storage.max(database))
+}
+
+fn tell_errors(report: &RunReport) {
     for day in report.days.iter().filter(|day| day.error.is_some()) {
         error!(day = day.day, "{}", day.error.as_deref().unwrap_or_default());
     }
     if let Some(text) = &report.error {
         error!("{text}");
     }
-    report
 }
 
 async fn run_windows(context: &Context<'_>, windows: &[Window], target: Option<Arc<dyn Sink>>, report: &mut RunReport) {
@@ -159,6 +203,7 @@ async fn run_windows(context: &Context<'_>, windows: &[Window], target: Option<A
         Ok(sinks) => sinks,
         Err(failure) => return report::stop(report, &failure),
     };
+    context.progress.health().ready();
     let mut object_count = 0;
     for window in windows {
         info!(%window, semantics = %context.config.semantics, "window begins");

@@ -21,6 +21,7 @@ use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::memory_budget::{MemoryBudget, Permit};
 use crate::runtime::stopping::Stopping;
 use crate::store::Store;
+use crate::telemetry::metrics;
 use crate::telemetry::progress::Progress;
 use crate::time::UsageDay;
 
@@ -40,6 +41,8 @@ pub struct Pipeline<'a> {
     pub progress: &'a Progress,
     /// Once it is told, nothing new begins; days that are being closed may end.
     pub stopping: &'a Stopping,
+    /// Whether its rows are those of the report and the metrics.
+    pub is_counted: bool,
 }
 
 /// How the days of a plan ended.
@@ -91,7 +94,7 @@ impl Pipeline<'_> {
                 closing.push(close(day).map(move |result| (number, result)));
             }
             let in_hand = fetching.len() + computing.len() + waiting.len();
-            if permit.is_none() && in_hand < self.pool.worker_count() * pace.chunks_per_worker() {
+            if permit.is_none() && self.has_room(in_hand, &pace) {
                 permit = schedule.next_chunk().map(|chunk| (chunk, self.acquire(&plan.chunks[chunk])));
             }
             for (chunk, bytes) in std::mem::take(&mut waiting) {
@@ -112,6 +115,7 @@ impl Pipeline<'_> {
                 }
                 Some((chunk, seconds, bytes)) = fetching.next() => {
                     pace.fetched(seconds);
+                    self.count("fetch", seconds, 0);
                     match bytes {
                         Ok(bytes) => waiting.push((chunk, bytes)),
                         Err(failure) => {
@@ -123,6 +127,8 @@ impl Pipeline<'_> {
                 Some((chunk, seconds, counts)) = computing.next() => {
                     pace.computed(seconds);
                     pace.released(plan.chunks[chunk].stored_bytes);
+                    let rows_of_days = counts.iter().flat_map(|counts| &counts.rows_of_days);
+                    self.count("decode and aggregate", seconds, rows_of_days.map(|(_, rows)| rows).sum());
                     self.progress.chunk_done(plan.chunks[chunk].row_count, plan.chunks[chunk].stored_bytes);
                     schedule.chunk_done(chunk, counts);
                 }
@@ -140,6 +146,23 @@ impl Pipeline<'_> {
             schedule.stop(Failure::new(ErrorKind::Bug, message));
         }
         Outcome { days, end: schedule.end(), fetch_seconds: pace.fetch_seconds, compute_seconds: pace.compute_seconds }
+    }
+
+    fn count(&self, stage: &'static str, seconds: f64, row_count: u64) {
+        metrics::memory_used(self.budget.in_flight() + self.rules.book.total());
+        if self.is_counted {
+            metrics::stage_seconds(stage, seconds);
+            metrics::rows_read(row_count);
+        }
+    }
+
+    /// Whether one more chunk may be in hand.
+    fn has_room(&self, chunks_in_hand: usize, pace: &Pace) -> bool {
+        if chunks_in_hand > 0 && self.rules.book.is_tight() {
+            // Whatever is in hand frees memory when it is done.
+            return false;
+        }
+        chunks_in_hand < self.pool.worker_count() * pace.chunks_per_worker()
     }
 
     fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {

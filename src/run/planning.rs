@@ -18,7 +18,6 @@ use crate::sink::Sink;
 use crate::sink::diff::{DiffSink, Diffs};
 use crate::telemetry::progress::Progress;
 use crate::time::Window;
-use crate::units::Bytes;
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,7 +48,7 @@ pub async fn plan_period(config: &Config, options: PlanOptions, progress: &Progr
     for window in &windows {
         let (prepared, seconds) = window::prepare(&context, *window).await?;
         object_count += prepared.plan.object_count;
-        let mut planned = describe(&context, &prepared);
+        let mut planned = describe(&resources, &prepared);
         match target {
             None => {}
             Some(postgres) if options.diff => difference(&context, postgres, prepared, seconds, &mut planned).await?,
@@ -64,10 +63,10 @@ pub async fn plan_period(config: &Config, options: PlanOptions, progress: &Progr
     Ok(report)
 }
 
-/// What the footers say.
-fn describe(context: &Context<'_>, prepared: &PreparedWindow) -> PlanWindow {
+/// What the footers say, and what there is to work with.
+fn describe(resources: &Resources, prepared: &PreparedWindow) -> PlanWindow {
     let plan = &prepared.plan;
-    let budget = Bytes(context.state_limit.0 * 2);
+    let tail = display::tail(plan, resources.pool.worker_count(), resources.memory_budget);
     let days = plan.days.iter().zip(display::day_lines(plan)).map(|(day, (_, line))| PlanDay {
         day: day.day,
         objects: day.objects.len(),
@@ -86,7 +85,7 @@ fn describe(context: &Context<'_>, prepared: &PreparedWindow) -> PlanWindow {
         to_read: None,
         warnings: prepared.warnings.clone(),
         head: display::head(plan),
-        tail: display::tail(plan, context.pool.worker_count(), budget),
+        tail: format!("{tail}limits: {}\n", resources.limits),
     }
 }
 

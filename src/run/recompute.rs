@@ -2,15 +2,13 @@
 //!
 //! Lists, reads footers, plans and loads the reference data exactly as a run does; everything after that is SQL.
 
-use std::path::Path;
-
 use tracing::info;
 
 use super::{Resources, RunOptions, roles, window};
 use crate::config::{Config, NodeRoles, OnMalformedLabel};
 use crate::error::Failure;
 use crate::reference;
-use crate::runtime::limits::{CGROUP_ROOT, default_workers, limits};
+use crate::runtime::limits::{default_workers, limits};
 use crate::sql::{Recompute, RecomputeSettings, RecomputedDay};
 use crate::telemetry::progress::Progress;
 use crate::time::Window;
@@ -55,7 +53,7 @@ pub async fn recompute(
 }
 
 fn settings(config: &Config) -> RecomputeSettings {
-    let limits = limits(Path::new(CGROUP_ROOT));
+    let limits = limits(config.performance.memory_limit);
     RecomputeSettings {
         semantics: config.semantics,
         malformed_labels_are_empty: config.on_malformed_label == OnMalformedLabel::Empty,

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::Context;
+use super::closing::ClosedDay;
 use super::pipeline::Outcome;
 use super::unchanged::{DayState, Decisions, Purpose, decide};
-use super::window::{self, ClosedDay, PreparedWindow};
+use super::window::{self, PreparedWindow};
 use crate::discover::ObjectInfo;
 use crate::error::{ErrorKind, Failure};
 use crate::footers::{Footer, FooterError};

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Resources;
+use super::closing::ClosedDay;
 use super::unchanged::DayState;
-use super::window::{ClosedDay, WindowOutcome};
+use super::window::WindowOutcome;
 use crate::config::Config;
 use crate::enrich::decimal::decimal_text;
 use crate::error::{ErrorKind, Failure};
@@ -11,6 +13,7 @@ use crate::runtime::limits::peak_memory;
 use crate::runtime::memory_budget::MemoryBudget;
 use crate::sink::Written;
 use crate::store::Store;
+use crate::telemetry::metrics::{self, DayOutcome};
 use crate::telemetry::report::{DayReport, RunReport};
 use crate::time::{UsageDay, Window};
 
@@ -62,6 +65,7 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
             entry.reason =
                 if reasons.is_empty() { state.name().to_owned() } else { format!("{}: {reasons}", state.name()) };
             if *state == DayState::Unchanged {
+                metrics::days(DayOutcome::Unchanged, 1);
                 entry.status = "unchanged".to_owned();
             }
         }
@@ -76,6 +80,7 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
         // A retry may give these days, whatever the others say.
         report.exit_code = failure.kind.exit_code();
     }
+    metrics::days(DayOutcome::Failed, end.failed_days.len() as u64);
     for (day, failure) in end.failed_days {
         if let Some(entry) = entry(report, day) {
             entry.status = "failed".to_owned();
@@ -91,6 +96,7 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
 /// Notes a failure that concerns every day of a window; true if no further window shall begin.
 pub fn fail_window(report: &mut RunReport, config: &Config, window: Window, failure: &Failure) -> bool {
     for day in window.days() {
+        metrics::days(DayOutcome::Failed, 1);
         if let Some(entry) = entry(report, day) {
             entry.status = "failed".to_owned();
             entry.error = Some(failure.full_text());
@@ -107,8 +113,8 @@ fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
         total.text_rows += stats.text_rows;
         total.null_rows += stats.null_rows;
         total.malformed_rows += stats.malformed_rows;
-        total.json_texts += stats.json_texts.len() as u64;
-        total.operator_texts += stats.operator_texts.len() as u64;
+        total.json_texts += stats.json_texts;
+        total.operator_texts += stats.operator_texts;
     }
     for (scan, before, after) in &closed.label_rows {
         let total = report.label_rows.entry((*scan).to_owned()).or_default();
@@ -144,6 +150,18 @@ fn decimal(sum: i128) -> String {
 fn entry(report: &mut RunReport, day: UsageDay) -> Option<&mut DayReport> {
     let text = day.to_string();
     report.days.iter_mut().find(|entry| entry.day == text)
+}
+
+/// Adds what the run may use, and who says so.
+pub fn add_limits(report: &mut RunReport, resources: &Resources) {
+    let limits = &resources.limits;
+    report.run_id = resources.run_id.to_string();
+    report.cpus = f64::from(u32::try_from(limits.cpus.0).unwrap_or(u32::MAX)) / 1_000.0;
+    report.cpu_source = limits.cpu_source.to_string();
+    report.workers = resources.pool.worker_count();
+    report.memory_limit_bytes = limits.memory.0;
+    report.memory_source = limits.memory_source.to_string();
+    report.memory_budget_bytes = resources.memory_budget.0;
 }
 
 /// Adds what storage and memory counted.

@@ -75,6 +75,7 @@ pub async fn derive(
     let mut pipeline = pipeline(context, &ReferenceData::default(), context.pool.worker_count() + 1);
     pipeline.rules.on_bad_day = OnBadDay::Stop;
     pipeline.progress = &uncounted;
+    pipeline.is_counted = false;
     let outcome = pipeline.run(role_plan, compile(&scans), close).await;
     let failures = outcome.end.stopped_by.into_iter().chain(outcome.end.failed_days.into_values());
     if let Some(failure) = failures.into_iter().next() {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::aggregate::{ChunkCounts, CompiledScan, DayState, GroupCounts};
+use crate::aggregate::{Account, ChunkCounts, CompiledScan, DayState, GroupCounts};
 use crate::config::OnBadDay;
 use crate::error::{ErrorKind, Failure};
 use crate::labels::{EnabledKeys, LabelRules};
-use crate::plan::Plan;
+use crate::plan::{ChunkPlan, Plan};
+use crate::runtime::memory_book::MemoryBook;
 use crate::time::UsageDay;
 use crate::units::Bytes;
 
@@ -16,8 +17,8 @@ use crate::units::Bytes;
 pub struct DayRules {
     /// Days that may be open at once, those being written included.
     pub open_days: usize,
-    /// Limit of the bytes that open days may hold.
-    pub state_limit: Bytes,
+    /// The books of memory, in which open days stand.
+    pub book: MemoryBook,
     /// What happens to other days when one fails.
     pub on_bad_day: OnBadDay,
     /// Workers that add to a day.
@@ -46,6 +47,9 @@ pub struct ChunkDays {
     pub given_up: Vec<UsageDay>,
 }
 
+/// A group of two workers, its row to come, and its place in their tables; texts are counted apart.
+const MOST_BYTES_PER_ROW: u64 = 600;
+
 struct OpenDay {
     state: Arc<DayState>,
     chunks_left: usize,
@@ -53,7 +57,6 @@ struct OpenDay {
     /// Per scan: its chunks that are not in yet.
     chunks_of_scan: Vec<usize>,
     input_row_count: u64,
-    state_bytes: u64,
 }
 
 /// The books of one run over one plan.
@@ -70,10 +73,8 @@ pub struct Schedule<'a> {
     /// Open days that lost a chunk when the run was told to begin no further day.
     abandoned: BTreeSet<UsageDay>,
     stopped_by: Option<Failure>,
-    /// Bytes of days that are complete or being closed.
-    closing_bytes: BTreeMap<UsageDay, u64>,
-    largest_day_bytes: u64,
-    peak_state_bytes: u64,
+    /// Of complete days.
+    largest_day: Bytes,
     /// Groups of the last complete day.
     group_counts: Option<GroupCounts>,
 }
@@ -113,9 +114,7 @@ impl<'a> Schedule<'a> {
             failed,
             abandoned: BTreeSet::new(),
             stopped_by: None,
-            closing_bytes: BTreeMap::new(),
-            largest_day_bytes: 0,
-            peak_state_bytes: 0,
+            largest_day: Bytes(0),
             group_counts: None,
         };
         let any_is_bad = schedule.failed.values().any(|failure| failure.kind.is_of_one_day());
@@ -146,8 +145,10 @@ impl<'a> Schedule<'a> {
     /// Place of the next chunk in the queue: the first one, unless a new day has to wait; then the first one for open days only,
     /// as long as it overtakes no chunk of the same day, since it may wait for that one's rows.
     fn next_position(&self) -> Option<usize> {
-        if !self.is_full() {
-            return (!self.queue.is_empty()).then_some(0);
+        let new_days: Vec<UsageDay> =
+            self.wanted(*self.queue.front()?).into_iter().filter(|day| !self.open.contains_key(day)).collect();
+        if new_days.is_empty() || !self.is_full(&new_days) {
+            return Some(0);
         }
         let mut overtaken: BTreeSet<UsageDay> = BTreeSet::new();
         let has_more_to_begin = self.open.values().any(|open| open.chunks_not_begun > 0);
@@ -166,7 +167,7 @@ impl<'a> Schedule<'a> {
             }
         }
         // No open day can end without a new one.
-        (!self.some_day_ends() && !self.queue.is_empty()).then_some(0)
+        (!self.some_day_ends()).then_some(0)
     }
 
     /// Days that a chunk still has to go to.
@@ -201,7 +202,6 @@ impl<'a> Schedule<'a> {
                     let rows = counts.rows_of_days.iter().find(|(counted, _)| counted == day);
                     self.chunk_in(*day, plan.scan, rows.map_or(0, |(_, rows)| *rows));
                 }
-                self.check_state();
             }
             Err((failure, other_day)) if failure.kind.is_of_one_day() => {
                 for day in plan.days.iter().copied().chain(other_day) {
@@ -236,7 +236,6 @@ impl<'a> Schedule<'a> {
     /// Books a day that was closed.
     pub fn day_closed<T>(&mut self, day: UsageDay, result: Result<T, Failure>) -> Option<T> {
         self.closing_count -= 1;
-        self.closing_bytes.remove(&day);
         match result {
             Ok(value) => Some(value),
             Err(failure) if failure.kind.is_of_one_day() => {
@@ -261,7 +260,8 @@ impl<'a> Schedule<'a> {
 
     /// Closes the books.
     pub fn end(self) -> End {
-        End { failed_days: self.failed, stopped_by: self.stopped_by, peak_state_bytes: Bytes(self.peak_state_bytes) }
+        let peak_state_bytes = self.rules.book.peak();
+        End { failed_days: self.failed, stopped_by: self.stopped_by, peak_state_bytes }
     }
 
     /// Whether some day leaves without anything being begun.
@@ -269,20 +269,40 @@ impl<'a> Schedule<'a> {
         self.closing_count > 0 || !self.complete.is_empty() || self.open.values().any(|open| open.chunks_not_begun == 0)
     }
 
-    /// Too many days, or too much state: a new day has to wait, as long as some open day ends without it.
-    fn is_full(&self) -> bool {
+    /// Too many days, or too much state for these as well: new days have to wait, as long as some open day ends without them.
+    fn is_full(&self, new_days: &[UsageDay]) -> bool {
         let in_flight = self.open.len() + self.closing_count + self.complete.len();
-        // A new day may become as large as the largest one so far.
-        let expected_bytes = self.state_bytes() + self.largest_day_bytes;
-        in_flight >= self.rules.open_days || expected_bytes > self.rules.state_limit.0
+        let book = &self.rules.book;
+        in_flight >= self.rules.open_days || self.expected_bytes(new_days) > book.limit() || book.is_tight()
+    }
+
+    /// What the books would show if the new days were opened and they and the open ones grew to their ends.
+    fn expected_bytes(&self, new_days: &[UsageDay]) -> Bytes {
+        let growth = |(day, open): (&UsageDay, &OpenDay)| {
+            let expected = open.state.expected_bytes().unwrap_or(Bytes(u64::MAX));
+            self.at_most(*day, expected) - open.state.held_bytes()
+        };
+        let of_open: Bytes = self.open.iter().map(growth).sum();
+        let of_new: Bytes = new_days.iter().map(|day| self.at_most(*day, Bytes(u64::MAX))).sum();
+        self.rules.book.total() + of_open + of_new
+    }
+
+    /// A day hardly becomes larger than the largest one so far; before there is one, not larger than if each of its rows were
+    /// a group of its own and kept all its texts.
+    fn at_most(&self, day: UsageDay, expected: Bytes) -> Bytes {
+        if self.largest_day > Bytes(0) {
+            return expected.min(self.largest_day);
+        }
+        let chunks = self.plan.chunks.iter().filter(|chunk| chunk.days.contains(&day));
+        let of_chunk = |chunk: &ChunkPlan| {
+            let bytes = chunk.row_count.saturating_mul(MOST_BYTES_PER_ROW).saturating_add(chunk.decoded_bytes.0);
+            Bytes(bytes / chunk.days.len() as u64)
+        };
+        expected.min(chunks.map(of_chunk).sum())
     }
 
     fn is_given_up(&self, day: UsageDay) -> bool {
         self.failed.contains_key(&day) || self.abandoned.contains(&day)
-    }
-
-    fn state_bytes(&self) -> u64 {
-        self.open.values().map(|open| open.state_bytes).chain(self.closing_bytes.values().copied()).sum()
     }
 
     fn open_day(&mut self, day: UsageDay) {
@@ -304,16 +324,10 @@ impl<'a> Schedule<'a> {
             rules.label_rules,
             rules.label_cache_bytes,
             &expected,
+            Account::new(&rules.book, rows_of_scans.iter().sum()),
         ));
         let chunks_left = chunks_of_scan.iter().sum();
-        let open = OpenDay {
-            state,
-            chunks_left,
-            chunks_not_begun: chunks_left,
-            chunks_of_scan,
-            input_row_count: 0,
-            state_bytes: 0,
-        };
+        let open = OpenDay { state, chunks_left, chunks_not_begun: chunks_left, chunks_of_scan, input_row_count: 0 };
         self.open.insert(day, open);
     }
 
@@ -322,34 +336,14 @@ impl<'a> Schedule<'a> {
         open.input_row_count += row_count;
         open.chunks_left -= 1;
         open.chunks_of_scan[scan] -= 1;
-        open.state_bytes = open.state.state_bytes() as u64;
-        self.largest_day_bytes = self.largest_day_bytes.max(open.state_bytes);
         if open.chunks_left == 0
             && let Some(open) = self.open.remove(&day)
         {
             self.group_counts = Some(open.state.group_counts());
-            self.closing_bytes.insert(day, open.state_bytes);
+            open.state.leave();
+            self.largest_day = self.largest_day.max(open.state.held_bytes());
             self.complete.push(CompleteDay { state: open.state, input_row_count: open.input_row_count });
         }
-    }
-
-    /// Stops the run before the kernel does, if what is open does not fit and no day is about to leave.
-    fn check_state(&mut self) {
-        let bytes = self.state_bytes();
-        self.peak_state_bytes = self.peak_state_bytes.max(bytes);
-        let limit = self.rules.state_limit;
-        let one_day_is_too_large = self.largest_day_bytes > limit.0;
-        let nothing_leaves = self.closing_bytes.is_empty();
-        if bytes <= limit.0 || !(one_day_is_too_large || nothing_leaves) {
-            return;
-        }
-        let days: Vec<String> = self.open.keys().chain(self.closing_bytes.keys()).map(ToString::to_string).collect();
-        let message = format!(
-            "the state of {} needs {} so far, the limit is {limit}; distinct namespaces, nodes and label sets make it grow",
-            days.join(", "),
-            Bytes(bytes),
-        );
-        self.stop(Failure::new(ErrorKind::MemoryBudget, message));
     }
 
     fn fail(&mut self, day: UsageDay, failure: Failure) {

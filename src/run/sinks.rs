@@ -18,6 +18,7 @@ use crate::sink::Sink;
 use crate::sink::file::FileSink;
 use crate::sink::null::NullSink;
 use crate::sink::postgres::{EncodeJob, EncodeRunner, PostgresSink, PostgresSinkOptions};
+use crate::telemetry::health::Health;
 use crate::time::{BillingMonth, Window};
 
 /// The target of a run.
@@ -72,12 +73,15 @@ pub fn postgres_sink(context: &Context<'_>, postgres: &Postgres) -> Result<Postg
         stopping: context.options.stopping.clone(),
         max_change_percent: config.max_change_percent,
     };
-    Ok(PostgresSink::new(postgres, options, encode_on(context.pool.clone()))?)
+    let health = Arc::clone(context.progress.health());
+    Ok(PostgresSink::new(postgres, options, encode_on(context.pool.clone(), health))?)
 }
 
 /// Encodes rows for COPY on the CPU pool.
-fn encode_on(pool: CpuPool) -> EncodeRunner {
+fn encode_on(pool: CpuPool, health: Arc<Health>) -> EncodeRunner {
     Arc::new(move |job: EncodeJob| {
+        // Batches are asked for as the connection takes them: a COPY that moves is a run that moves.
+        health.moved();
         let pool = pool.clone();
         async move {
             let encoded = pool.run(|| "encoding rows".to_owned(), ErrorKind::Bug, move |_| Ok(job.run())).await;

@@ -4,53 +4,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use tracing::{info, warn};
-
+use super::closing::{ClosedDay, close_day, note};
 use super::fingerprint::Ingredients;
 use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End};
 use super::unchanged::{DayState, Decisions, decide_empty, disappeared};
 use super::{Context, replan, tables_of};
-use crate::aggregate::{CompiledScan, LabelColumnStats};
+use crate::aggregate::CompiledScan;
 use crate::config::OnTwoManifests;
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
-use crate::enrich::{BatchSums, DayColumns, Stamp};
 use crate::error::{ErrorKind, Failure};
 use crate::footers::{Footer, FooterError, read_footers};
 use crate::labels::EnabledKeys;
-use crate::merge::{LabelRowCounts, merge};
-use crate::plan::{BadObject, Plan, plan};
+use crate::merge::LabelRowCounts;
+use crate::plan::{BadObject, ChunkPlan, Plan, plan};
 use crate::reference;
 use crate::rollups::declaration::{Scan, without_empty_tables};
 use crate::rollups::facts::ReferenceData;
 use crate::rollups::ocp_daily_summary;
-use crate::runtime::cpu_pool::in_pieces;
+use crate::runtime::memory_book::Holding;
 use crate::schema::source::{ReportType, SourceTable, Variant};
-use crate::sink::{DayRows, Rows, Sink, Written};
+use crate::sink::{Sink, Written};
+use crate::telemetry::metrics;
 use crate::time::{BillingMonth, UsageDay, Window};
-
-/// What one day gave.
-pub struct ClosedDay {
-    /// Rows that were read.
-    pub input_row_count: u64,
-    /// What the target did.
-    pub written: Written,
-    /// Name → sum of each summed pod measure over the rows, in units of the target's last place.
-    pub sums: Vec<(&'static str, i128)>,
-    /// How its label columns were read.
-    pub label_stats: Vec<(&'static str, LabelColumnStats)>,
-    /// Label rows before and after de-duplication.
-    pub label_rows: LabelRowCounts,
-    /// Pairs of operator texts that were lost because they hold more than one colon.
-    pub operator_pairs_dropped: u64,
-    /// Seconds for merging and finishing.
-    pub finish_seconds: f64,
-    /// Seconds for writing.
-    pub write_seconds: f64,
-}
+use crate::units::Bytes;
 
 /// A window before anything is read from its columns.
 pub struct PreparedWindow {
@@ -182,7 +160,13 @@ pub async fn compute_window(
 ) -> Result<WindowOutcome, Failure> {
     let window = prepared.plan.window;
     let stopping = &context.options.stopping;
-    let mut stage_seconds = vec![("discover", discover_seconds), ("footers and plan", footers_seconds)];
+    let mut stage_seconds = Vec::new();
+    let mut note_stage = |stage, seconds| {
+        metrics::stage_seconds(stage, seconds);
+        stage_seconds.push((stage, seconds));
+    };
+    note_stage("discover", discover_seconds);
+    note_stage("footers and plan", footers_seconds);
     if prepared.footers.is_empty() {
         // Whether this is a failure depends on the other windows; either way nothing is taken away.
         let sink = sink(&ReferenceData::default()).await?;
@@ -194,17 +178,18 @@ pub async fn compute_window(
     if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
         return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
     }
+    let _footers = hold_footers(context, &prepared)?;
     context.progress.stage("reference data");
     let started = Instant::now();
     let load = async { Ok(reference::load(context.config, window, context.run_id).await?) };
     let mut reference = stopping.unless_asked(load).await?;
-    stage_seconds.push(("reference data", started.elapsed().as_secs_f64()));
+    note_stage("reference data", started.elapsed().as_secs_f64());
     let sink = sink(&reference).await?;
     let started = Instant::now();
     let mut decisions = replan::decide_settled(context, &mut prepared, &mut reference, &sink).await?;
     let seconds = started.elapsed().as_secs_f64();
-    stage_seconds.push(("compare with the ledger", seconds - decisions.roles_seconds.unwrap_or(0.0)));
-    stage_seconds.extend(decisions.roles_seconds.map(|seconds| ("derive node roles", seconds)));
+    note_stage("compare with the ledger", seconds - decisions.roles_seconds.unwrap_or(0.0));
+    decisions.roles_seconds.into_iter().for_each(|seconds| note_stage("derive node roles", seconds));
     decisions.apply(&mut prepared.plan);
     context.progress.stage("decode and aggregate");
     let PreparedWindow { plan, scans, .. } = &prepared;
@@ -217,6 +202,28 @@ pub async fn compute_window(
     stage_seconds.push(("write", sum(|day| day.write_seconds)));
     let (PreparedWindow { plan, warnings, .. }, Decisions { states, .. }) = (prepared, decisions);
     Ok(WindowOutcome { outcome, plan, states, warnings, stage_seconds })
+}
+
+/// Enters into the books what lives as long as the window does.
+/// Errors: that alone is more than all state may be.
+fn hold_footers(context: &Context<'_>, prepared: &PreparedWindow) -> Result<Holding, Failure> {
+    let of_footers: Bytes =
+        prepared.footers.iter().filter_map(|(_, footer)| Some(footer.as_ref().ok()?.held_bytes())).sum();
+    let of_chunks = Bytes((prepared.plan.chunks.len() * size_of::<ChunkPlan>()) as u64);
+    let bytes = of_footers + of_chunks;
+    let held = context.book.hold(bytes);
+    if bytes > context.book.limit() {
+        let message = format!(
+            "window {}: the footers of {} objects with {} row groups take {bytes}; the limit of state is {}, half of \
+             performance.memory_budget; fewer and larger objects take less",
+            prepared.plan.window,
+            prepared.plan.object_count,
+            prepared.plan.chunks.len(),
+            context.book.limit(),
+        );
+        return Err(Failure::new(ErrorKind::MemoryBudget, message));
+    }
+    Ok(held)
 }
 
 /// Decodes, aggregates and writes the days of a plan.
@@ -278,7 +285,7 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
     let malformed_as_empty = config.on_malformed_label == crate::config::OnMalformedLabel::Empty;
     let keys = EnabledKeys::new(config.semantics.kept_keys(&reference.enabled_tag_keys));
     // All open days together remember texts in at most a quarter of what their state may take.
-    let label_cache_bytes = context.state_limit.0 / 4 / (open_days as u64).max(1);
+    let label_cache_bytes = context.book.limit().0 / 4 / (open_days as u64).max(1);
     let label_cache_bytes = usize::try_from(label_cache_bytes).unwrap_or(usize::MAX);
     Pipeline {
         store: context.store,
@@ -286,7 +293,7 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
         budget: context.budget,
         rules: DayRules {
             open_days,
-            state_limit: context.state_limit,
+            book: context.book.clone(),
             on_bad_day: config.on_bad_day,
             worker_count: context.pool.worker_count(),
             keys: Arc::new(keys),
@@ -296,81 +303,6 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,
         stopping: &context.options.stopping,
-    }
-}
-
-/// Merges, finishes and writes one day.
-fn close_day<'a>(
-    context: &'a Context<'_>,
-    ingredients: &'a BTreeMap<UsageDay, Ingredients>,
-    reference: &'a Arc<ReferenceData>,
-    sink: &'a Arc<dyn Sink>,
-    day: CompleteDay,
-) -> BoxFuture<'a, Result<ClosedDay, Failure>> {
-    let CompleteDay { state, input_row_count } = day;
-    let number = state.day;
-    async move {
-        let config = context.config;
-        let started = Instant::now();
-        let Ingredients { fingerprint, made_from } = ingredients.get(&number).cloned().unwrap_or_default();
-        let facts = Arc::clone(reference);
-        let semantics = config.semantics;
-        let stamp = Stamp {
-            report_period_id: reference.report_period_id,
-            cluster_id: config.source.cluster_id.clone(),
-            cluster_alias: config.source.cluster_alias.clone(),
-            source_uuid: config.source.uuid,
-        };
-        let reads_rows = sink.reads_rows();
-        let finish =
-            move |_worker| {
-                let (tables, label_rows) = merge(&state);
-                let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
-                let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding())?;
-                let (label_stats, dropped) = (state.label_stats(), state.labels.stats().operator_pairs_dropped);
-                drop(tables);
-                drop(state);
-                let unallocated = columns.unallocated_sums()?;
-                let sums = in_pieces(columns.batch_count(), |batch| {
-                    if reads_rows { columns.round(batch) } else { columns.make(batch) }
-                });
-                let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
-                let of_pods = |((name, sum), (_, unallocated)): (&(_, i128), &(_, i128))| (*name, sum - unallocated);
-                let pod_sums = sums.iter().zip(&unallocated).map(of_pods).collect();
-                Ok((columns, [sums, pod_sums], label_rows, label_stats, dropped))
-            };
-        let (columns, [sums, pod_sums], label_rows, label_stats, operator_pairs_dropped) =
-            context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
-        let finish_seconds = started.elapsed().as_secs_f64();
-        let rows = Rows::Columns(Arc::new(columns));
-        let rows = DayRows { day: number, rows, input_row_count, fingerprint, made_from, sums, pod_sums };
-        let row_count = rows.row_count();
-        // The target takes the rows with it.
-        let sums = rows.sums.clone();
-        let started = Instant::now();
-        let written = sink.replace(rows).await?;
-        let write_seconds = started.elapsed().as_secs_f64();
-        note(number, input_row_count, row_count, written);
-        Ok(ClosedDay {
-            input_row_count,
-            written,
-            sums,
-            label_stats,
-            label_rows,
-            operator_pairs_dropped,
-            finish_seconds,
-            write_seconds,
-        })
-    }
-    .boxed()
-}
-
-fn note(day: UsageDay, input_row_count: u64, row_count: u64, written: Written) {
-    match written {
-        Written::Replaced { deleted_row_count, .. } => {
-            info!(%day, input_row_count, row_count, deleted_row_count, "day written");
-        }
-        Written::LeftAsItWas => warn!(%day, "day has no input rows and stays as it was"),
-        Written::Dropped { .. } => info!(%day, input_row_count, row_count, "day counted and dropped"),
+        is_counted: true,
     }
 }

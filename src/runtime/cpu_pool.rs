@@ -115,6 +115,8 @@ where
     F: FnOnce(usize) -> Result<T, Failure> + Send + 'static,
 {
     let (sender, receiver) = oneshot::channel();
+    // Log lines of the computation name the run and the day as those of its caller do.
+    let span = tracing::Span::current();
     let job = move || {
         if sender.is_closed() {
             return;
@@ -122,7 +124,7 @@ where
         // The computation owns what it works on or guards it by a lock that ignores poison; a day that saw a panic is
         // given up as a whole.
         let worker = rayon::current_thread_index().unwrap_or(0);
-        let result = catch_unwind(AssertUnwindSafe(|| computation(worker)));
+        let result = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| computation(worker))));
         // The receiver is gone if the run was stopped meanwhile.
         let _nobody_waits = sender.send(result);
     };

@@ -1,43 +1,89 @@
-//! Container and host → how many CPUs and how many bytes of memory this process may use.
+//! Container and host → how many CPUs and how many bytes of memory this process may use, and who says so.
 
+use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
+
+use tracing::warn;
 
 use crate::units::Bytes;
 
-/// What the process may use, and where the figure comes from.
+/// What the process may use, and where each figure comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// CPUs, at least one; a cgroup quota counts.
-    pub cpus: usize,
+    /// CPUs.
+    pub cpus: Millicores,
+    /// Who says so.
+    pub cpu_source: LimitSource,
     /// Memory.
     pub memory: Bytes,
-    /// `cgroup v2`, `cgroup v1` or `host`.
-    pub memory_source: &'static str,
+    /// Who says so.
+    pub memory_source: LimitSource,
 }
 
-/// Where the kernel mounts the cgroup file systems.
-pub const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// Thousandths of a CPU; at least one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millicores(pub u64);
+
+/// Who sets a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitSource {
+    /// The configuration.
+    Config,
+    /// The unified hierarchy.
+    CgroupV2,
+    /// The older hierarchies, one per controller.
+    CgroupV1,
+    /// A variable that Kubernetes fills from the pod's resources.
+    DownwardApi,
+    /// The machine itself.
+    Host,
+}
+
+/// Where limits are looked for; tests put folders in place of the kernel's.
+pub struct LimitPlaces<'a> {
+    /// Where the cgroup file systems are mounted.
+    pub cgroup_root: &'a Path,
+    /// Where the process file system is mounted.
+    pub proc_root: &'a Path,
+    /// The environment.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Millicores or cores that the pod asks for.
+pub const CPU_REQUEST_VARIABLE: &str = "GRISTMILL_CPU_REQUEST";
+/// Bytes that the pod may use.
+pub const MEMORY_LIMIT_VARIABLE: &str = "GRISTMILL_MEMORY_LIMIT";
+
 /// Assumed where the system tells nothing.
 const UNKNOWN_HOST_MEMORY: Bytes = Bytes(2 << 30);
+/// Nobody asks for less than a hundredth of a CPU: a smaller whole number counts CPUs.
+const LEAST_MILLICORES: u64 = 10;
 
-/// Reads the limits of this process.
-pub fn limits(cgroup_root: &Path) -> Limits {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let host = host_memory().unwrap_or(UNKNOWN_HOST_MEMORY);
-    let files = [("memory.max", "cgroup v2"), ("memory/memory.limit_in_bytes", "cgroup v1")];
-    // "max" does not parse, and the old file holds a number near 2^63 where there is no limit: both fall through.
-    let limited = files.into_iter().find_map(|(file, source)| {
-        let limit: u64 = fs::read_to_string(cgroup_root.join(file)).ok()?.trim().parse().ok()?;
-        (limit < host.0).then_some((Bytes(limit), source))
-    });
-    let (memory, memory_source) = limited.unwrap_or((host, "host"));
-    Limits { cpus, memory, memory_source }
+/// The limits of this process; a configured memory limit wins over whatever the system says.
+pub fn limits(configured_memory: Option<Bytes>) -> Limits {
+    let places = LimitPlaces {
+        cgroup_root: Path::new("/sys/fs/cgroup"),
+        proc_root: Path::new("/proc"),
+        environment: &|name| std::env::var(name).ok(),
+    };
+    limits_in(&places, configured_memory)
+}
+
+/// The same, looked for in other places.
+pub fn limits_in(places: &LimitPlaces<'_>, configured_memory: Option<Bytes>) -> Limits {
+    let groups = Groups::of(places);
+    let (cpus, cpu_source) = cpus(places, &groups);
+    let (memory, memory_source) = match configured_memory {
+        Some(configured) => (configured, LimitSource::Config),
+        None => memory(places, &groups),
+    };
+    Limits { cpus, cpu_source, memory, memory_source }
 }
 
 /// Three quarters of the CPUs, rounded up: the rest waits for network and database.
-pub fn default_workers(cpus: usize) -> usize {
-    (cpus * 3).div_ceil(4).max(1)
+pub fn default_workers(cpus: Millicores) -> usize {
+    usize::try_from((cpus.0 * 3).div_ceil(4_000)).unwrap_or(usize::MAX).max(1)
 }
 
 /// Half of the memory, at most 1 GiB: the other half is for Arrow buffers on their way, code and the allocator.
@@ -47,41 +93,162 @@ pub fn default_memory_budget(memory: Bytes) -> Bytes {
 
 /// The most memory this process ever had resident.
 pub fn peak_memory() -> Option<Bytes> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(Bytes(kibibytes * 1024))
+    kibibytes_of(Path::new("/proc/self/status"), "VmHWM:")
 }
 
-fn host_memory() -> Option<Bytes> {
-    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// The memory that this process has resident now.
+pub fn resident_memory() -> Option<Bytes> {
+    kibibytes_of(Path::new("/proc/self/status"), "VmRSS:")
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} CPUs ({}), {} of memory ({})", self.cpus, self.cpu_source, self.memory, self.memory_source)
+    }
+}
+
+impl fmt::Display for Millicores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 % 1_000 {
+            0 => write!(f, "{}", self.0 / 1_000),
+            part => write!(f, "{}.{}", self.0 / 1_000, format!("{part:03}").trim_end_matches('0')),
+        }
+    }
+}
+
+impl fmt::Display for LimitSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LimitSource::Config => "configuration",
+            LimitSource::CgroupV2 => "cgroup v2",
+            LimitSource::CgroupV1 => "cgroup v1",
+            LimitSource::DownwardApi => "downward API",
+            LimitSource::Host => "host",
+        })
+    }
+}
+
+/// The control groups of this process, as `self/cgroup` lists them.
+struct Groups<'a> {
+    root: &'a Path,
+    /// Controllers, separated by commas (none in the unified hierarchy), and path of the group.
+    entries: Vec<(String, PathBuf)>,
+}
+
+impl<'a> Groups<'a> {
+    fn of(places: &LimitPlaces<'a>) -> Self {
+        let text = fs::read_to_string(places.proc_root.join("self/cgroup")).unwrap_or_default();
+        let entry = |line: &str| {
+            let mut parts = line.splitn(3, ':').skip(1);
+            Some((parts.next()?.to_owned(), PathBuf::from(parts.next()?)))
+        };
+        Self { root: places.cgroup_root, entries: text.lines().filter_map(entry).collect() }
+    }
+
+    /// The smallest value that `read` finds in the process's group of the unified hierarchy or above it.
+    fn least_v2(&self, read: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
+        self.least(self.root, |controllers| controllers.is_empty(), read)
+    }
+
+    /// The same in the hierarchy of one controller, under whichever name it is mounted.
+    fn least_v1(&self, controller: &str, read: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
+        let has_it = |controllers: &str| controllers.split(',').any(|name| name == controller);
+        let listed = self.entries.iter().map(|(controllers, _)| controllers.as_str()).find(|names| has_it(names));
+        let mounts = [listed.unwrap_or(controller), controller, "cpu,cpuacct"];
+        let mounts = mounts.iter().filter(|mount| has_it(mount));
+        mounts.filter_map(|mount| self.least(&self.root.join(mount), has_it, &read)).min()
+    }
+
+    /// From the group up to the root of the mount: a limit above holds as well. In a container the listed path is often one
+    /// of the host's and only the root is there; what does not exist says nothing.
+    fn least(&self, mount: &Path, is_meant: impl Fn(&str) -> bool, read: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
+        let path = self.entries.iter().find(|(controllers, _)| is_meant(controllers)).map(|(_, path)| path.as_path());
+        let names = path.into_iter().flat_map(Path::components).filter_map(|component| match component {
+            Component::Normal(name) => Some(Some(name)),
+            // A group outside of what is mounted: nothing can be read of it.
+            Component::ParentDir => Some(None),
+            _ => None,
+        });
+        let names: Vec<_> = names.collect::<Option<Vec<_>>>().unwrap_or_default();
+        let folder = |depth: usize| names[..depth].iter().fold(mount.to_owned(), |folder, name| folder.join(name));
+        (0..=names.len()).filter_map(|depth| read(&folder(depth))).min()
+    }
+}
+
+fn cpus(places: &LimitPlaces<'_>, groups: &Groups<'_>) -> (Millicores, LimitSource) {
+    let host = std::thread::available_parallelism().map_or(1, |count| count.get() as u64) * 1_000;
+    let quota_v2 = || groups.least_v2(|folder| quota(&fs::read_to_string(folder.join("cpu.max")).ok()?));
+    let quota_v1 = || {
+        groups.least_v1("cpu", |folder| {
+            let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
+            quota(&format!("{} {}", read("cpu.cfs_quota_us")?.trim(), read("cpu.cfs_period_us")?))
+        })
+    };
+    let request = || variable(places, CPU_REQUEST_VARIABLE, millicores);
+    let (cpus, source) = first_below(host, &quota_v2, &quota_v1, &request);
+    (Millicores(cpus.max(1)), source)
+}
+
+fn memory(places: &LimitPlaces<'_>, groups: &Groups<'_>) -> (Bytes, LimitSource) {
+    let host = kibibytes_of(&places.proc_root.join("meminfo"), "MemTotal:").unwrap_or(UNKNOWN_HOST_MEMORY);
+    // "max" does not parse, and the old file holds a number near 2^63 where there is no limit: both fall through.
+    let number = |folder: &Path, file: &str| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok();
+    let limit_v2 = || groups.least_v2(|folder| number(folder, "memory.max"));
+    let limit_v1 = || groups.least_v1("memory", |folder| number(folder, "memory.limit_in_bytes"));
+    let variable = || variable(places, MEMORY_LIMIT_VARIABLE, |text| text.parse().ok());
+    let (bytes, source) = first_below(host.0, &limit_v2, &limit_v1, &variable);
+    (Bytes(bytes), source)
+}
+
+/// The first source that says less than the machine has.
+fn first_below(
+    host: u64,
+    v2: &dyn Fn() -> Option<u64>,
+    v1: &dyn Fn() -> Option<u64>,
+    downward_api: &dyn Fn() -> Option<u64>,
+) -> (u64, LimitSource) {
+    let sources: [(&dyn Fn() -> Option<u64>, LimitSource); 3] =
+        [(v2, LimitSource::CgroupV2), (v1, LimitSource::CgroupV1), (downward_api, LimitSource::DownwardApi)];
+    let mut said = sources.into_iter().filter_map(|(read, source)| Some((read()?, source)));
+    said.find(|(value, _)| *value < host).unwrap_or((host, LimitSource::Host))
+}
+
+/// `50000 100000` → 500 millicores; `max` and −1 are no quota.
+fn quota(text: &str) -> Option<u64> {
+    let mut numbers = text.split_whitespace().map(|part| part.parse::<u64>().ok());
+    let (quota, period) = (numbers.next()??, numbers.next()??);
+    (period > 0).then(|| (quota.saturating_mul(1_000) / period).max(1))
+}
+
+/// `500m` and `0.5` as in a pod's resources; a whole number as the downward API gives it, in millicores or in CPUs.
+fn millicores(text: &str) -> Option<u64> {
+    if let Some(millicores) = text.strip_suffix('m') {
+        return millicores.parse().ok();
+    }
+    if let Ok(number) = text.parse::<u64>() {
+        return Some(if number < LEAST_MILLICORES { number * 1_000 } else { number });
+    }
+    let (whole, part) = text.split_once('.')?;
+    let thousandths: String = part.chars().chain("000".chars()).take(3).collect();
+    Some(whole.parse::<u64>().ok()?.checked_mul(1_000)? + thousandths.parse::<u64>().ok()?)
+}
+
+/// A variable that is set to a number above 0; anything else is passed over, as the pod runs all the same.
+fn variable(places: &LimitPlaces<'_>, name: &str, parse: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    let text = (places.environment)(name).filter(|text| !text.trim().is_empty())?;
+    let number = parse(text.trim()).filter(|number| *number > 0);
+    if number.is_none() {
+        warn!(variable = name, "the variable is no quantity and is passed over");
+    }
+    number
+}
+
+fn kibibytes_of(file: &Path, name: &str) -> Option<Bytes> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(Bytes(kibibytes * 1024))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cgroup_limit_below_the_host_counts() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("memory.max"), "268435456\n").unwrap();
-        let limited = limits(root.path());
-        assert_eq!((limited.memory, limited.memory_source), (Bytes(268_435_456), "cgroup v2"));
-        fs::write(root.path().join("memory.max"), "max\n").unwrap();
-        assert_eq!(limits(root.path()).memory_source, "host");
-        fs::create_dir(root.path().join("memory")).unwrap();
-        fs::write(root.path().join("memory/memory.limit_in_bytes"), "1073741824").unwrap();
-        assert_eq!(limits(root.path()).memory_source, "cgroup v1");
-    }
-
-    #[test]
-    fn workers_are_three_quarters_rounded_up() {
-        let cases = [(1, 1), (2, 2), (3, 3), (4, 3), (8, 6), (16, 12)];
-        for (cpus, workers) in cases {
-            assert_eq!(default_workers(cpus), workers, "{cpus} CPUs");
-        }
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@ use secrecy::ExposeSecret;
 
 use super::{Backend, Credentials, StoreError};
 use crate::config::{Location, Storage};
+use crate::telemetry::metrics::{self, RequestOutcome};
 
 /// An idle connection is given up before servers usually close it.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
@@ -197,13 +198,35 @@ impl HttpService for CountingService {
         Self: 'future,
     {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Box::pin(self.client.execute(request))
+        Box::pin(async move {
+            let answer = self.client.execute(request).await;
+            metrics::storage_request(outcome(answer.as_ref().ok().map(|answer| answer.status().as_u16())));
+            answer
+        })
+    }
+}
+
+/// What an answer means for the request; none at all may come with the next attempt.
+fn outcome(status: Option<u16>) -> RequestOutcome {
+    match status {
+        None | Some(429 | 500..) => RequestOutcome::Retried,
+        Some(400..) => RequestOutcome::Failed,
+        Some(_) => RequestOutcome::Ok,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_are_told_apart_by_whether_another_attempt_may_help() {
+        let of = |status| outcome(Some(status));
+        assert_eq!([200, 206, 304].map(of), [RequestOutcome::Ok; 3]);
+        assert_eq!([429, 500, 503].map(of), [RequestOutcome::Retried; 3]);
+        assert_eq!([403, 404, 412].map(of), [RequestOutcome::Failed; 3]);
+        assert_eq!(outcome(None), RequestOutcome::Retried);
+    }
 
     #[test]
     fn the_bucket_becomes_part_of_the_host() {

@@ -28,6 +28,7 @@ use tracing::info;
 
 use crate::config::Storage;
 use crate::runtime::retry::RetryPolicy;
+use crate::telemetry::metrics::{self, RetryTo};
 use crate::units::Bytes;
 
 use throttle::Throttle;
@@ -225,6 +226,7 @@ impl Store {
         }
         let bytes = result.bytes().await.map_err(fail)?;
         self.inner.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        metrics::bytes_read(Bytes(bytes.len() as u64));
         if bytes.len() as u64 != expected_bytes {
             return Err(StoreError::short(self.name(object.key), expected_bytes, bytes.len() as u64));
         }
@@ -358,6 +360,7 @@ impl Store {
             let pause = if is_worth_it { attempts.pause_after(began.elapsed()) } else { None };
             let Some(pause) = pause else { return Err(error) };
             self.inner.retries.fetch_add(1, Ordering::Relaxed);
+            metrics::retry(RetryTo::Storage);
             info!(error = %error, cause = %error.cause_text(), pause_seconds = pause.as_secs_f64(), "trying again");
             sleep(pause).await;
         }

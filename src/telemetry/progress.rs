@@ -2,12 +2,13 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::info;
 
+use super::health::Health;
 use crate::units::Bytes;
 
 /// Without a terminal, one line at most this often.
@@ -22,6 +23,7 @@ pub struct Progress {
     day_count: AtomicU64,
     started: Instant,
     last_log: Mutex<Instant>,
+    health: Arc<Health>,
 }
 
 impl Progress {
@@ -46,11 +48,18 @@ impl Progress {
             day_count: AtomicU64::new(0),
             started: now,
             last_log: Mutex::new(now),
+            health: Arc::new(Health::new()),
         }
+    }
+
+    /// What probes ask about.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Names the stage that begins.
     pub fn stage(&self, stage: &'static str) {
+        self.health.moved();
         match &self.bar {
             Some(bar) => bar.set_prefix(stage),
             None => info!(stage, "stage begins"),
@@ -67,6 +76,7 @@ impl Progress {
 
     /// A chunk was decoded and aggregated.
     pub fn chunk_done(&self, row_count: u64, bytes: Bytes) {
+        self.health.moved();
         self.rows.fetch_add(row_count, Ordering::Relaxed);
         self.bytes.fetch_add(bytes.0, Ordering::Relaxed);
         match &self.bar {
@@ -80,6 +90,7 @@ impl Progress {
 
     /// A day left the pipeline.
     pub fn day_done(&self) {
+        self.health.moved();
         self.days.fetch_add(1, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
             bar.set_message(self.details());

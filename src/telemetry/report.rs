@@ -31,9 +31,21 @@ pub struct RunReport {
     pub wall_seconds: f64,
     /// The most memory the process had resident.
     pub peak_memory_bytes: u64,
+    /// CPUs that the process may use; a quota counts.
+    pub cpus: f64,
+    /// Who says so: `cgroup v2`, `cgroup v1`, `downward API` or `host`.
+    pub cpu_source: String,
+    /// Threads that computed.
+    pub workers: usize,
+    /// What the process may hold in all.
+    pub memory_limit_bytes: u64,
+    /// Who says so; besides the above `configuration`.
+    pub memory_source: String,
+    /// What chunks and state may take together.
+    pub memory_budget_bytes: u64,
     /// The most bytes of chunks that were in memory at once.
     pub peak_chunk_bytes: u64,
-    /// The most bytes that the state of open days held.
+    /// The most bytes that footers, open days and rows waiting to be written held.
     pub peak_state_bytes: u64,
     /// Bytes read from storage.
     pub bytes_read: u64,

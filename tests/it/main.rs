@@ -33,6 +33,8 @@ mod corrupt_pages;
 mod faults;
 mod generate;
 mod incremental;
+mod memory;
+mod observed;
 mod odd_names;
 mod overlap;
 mod postgres;

@@ -73,6 +73,7 @@ pub const COLUMN_NAME_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("src/config/", "namespace", "a key of the configuration"),
     ("src/config/", "node", "a key of the configuration"),
     ("src/config/", "resource_id", "a key of the configuration"),
+    ("src/telemetry/", "cluster_id", "a label of a metric"),
     ("src/ledger/", "source_uuid", "a column of the ledger's own table"),
     ("src/postgres/", "source_uuid", "the scope of a delete is chosen by the columns that the target has"),
     ("src/postgres/", "report_period_id", "the scope of a delete is chosen by the columns that the target has"),

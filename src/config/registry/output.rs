@@ -1,4 +1,4 @@
-//! Keys about what is written and how: target, reference data, performance, logging.
+//! Keys about what is written and how: target, reference data, performance, logging, metrics.
 
 use super::{Fallback, Key, Kind};
 
@@ -257,8 +257,19 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::AutoInteger { min: 1, max: 1_024 },
         unit: "threads",
         default: Fallback::Fixed("auto"),
-        doc: "Threads that decode and sum; auto: three quarters of the CPUs that the container may use, rounded up.",
+        doc: "Threads that decode and sum; auto: three quarters of the CPUs that the container may use, rounded up: the quota of \
+              the cgroup (v2, then v1), else GRISTMILL_CPU_REQUEST (millicores, from the downward API), else the machine's CPUs.",
         reason: "The rest serves the network and the database.",
+        shipped: "auto",
+    },
+    Key {
+        path: "performance.memory_limit",
+        kind: Kind::AutoBytes,
+        unit: "bytes",
+        default: Fallback::Fixed("auto"),
+        doc: "What the process may use in all; auto: the limit of the cgroup (v2, then v1), else GRISTMILL_MEMORY_LIMIT (bytes, \
+              from the downward API), else the machine's memory.",
+        reason: "The run slows down and stops with figures before the kernel would kill it.",
         shipped: "auto",
     },
     Key {
@@ -299,5 +310,24 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Least important level that is logged; warning is read as warn, critical and fatal as error.",
         reason: "info has a few lines per day of usage. Existing deployments use Python's names.",
         shipped: "${LOG_LEVEL:-info}",
+    },
+    Key {
+        path: "logging.termination_log",
+        kind: Kind::Path,
+        unit: "",
+        default: Fallback::Fixed("/dev/termination-log"),
+        doc: "File that gets the final report of a run as one JSON line of at most 4096 bytes; the default is passed over \
+              where it does not exist.",
+        reason: "Kubernetes mounts it there and shows what it holds as the container's last state.",
+        shipped: "/dev/termination-log",
+    },
+    Key {
+        path: "metrics.listen",
+        kind: Kind::Text { max_chars: 100 },
+        unit: "",
+        default: Fallback::Unset("no server"),
+        doc: "ADDRESS:PORT such as 0.0.0.0:9090 or [::]:9090 that answers /metrics, /livez and /readyz while a run is under way.",
+        reason: "A port is opened only where somebody asks for it.",
+        shipped: "${METRICS_LISTEN:-}",
     },
 ];

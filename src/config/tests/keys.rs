@@ -69,10 +69,13 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("reference.cost_categories", "[{namespace: a, cost_category_id: 2}]", &["reference.from=inline"]),
     ("reference.node_roles", "derive", &[]),
     ("performance.max_workers", "3", &[]),
+    ("performance.memory_limit", "256MiB", &[]),
     ("performance.memory_budget", "64MiB", &[]),
     ("stopping.grace_seconds", "0", &[]),
     ("logging.format", "json", &[]),
     ("logging.level", "debug", &[]),
+    ("logging.termination_log", "/tmp/last-words", &[]),
+    ("metrics.listen", "0.0.0.0:9090", &[]),
 ];
 
 /// The base with further keys; secrets go into the text because `--set` refuses them.

@@ -36,6 +36,11 @@ impl LabelTexts {
         this
     }
 
+    /// Memory of what has not been taken out.
+    pub fn held_bytes(&self) -> usize {
+        self.places.capacity() * size_of::<u32>() + self.text.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
     /// The place of a set's text; null for the null label.
     #[inline]
     pub fn place(&self, set: LabelSetId) -> Option<u32> {

@@ -103,6 +103,16 @@ pub struct Finish {
     pub label_texts: LabelTexts,
 }
 
+impl Finish {
+    /// Memory of the rows.
+    pub fn held_bytes(&self) -> usize {
+        self.usage.capacity() * size_of::<UsageRow>()
+            + self.usage_order.capacity() * size_of::<u32>()
+            + self.volumes.capacity() * size_of::<VolumeRow>()
+            + self.label_texts.held_bytes()
+    }
+}
+
 /// Why a day cannot be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum FinishError {

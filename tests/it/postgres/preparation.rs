@@ -56,9 +56,10 @@ pub fn config_for(postgres: &Postgres) -> Config {
             from: ReferenceFrom::Postgres { schema: postgres.schema.clone() },
             node_roles: NodeRoles::Postgres,
         },
-        performance: Performance { max_workers: None, memory_budget: None },
+        performance: Performance { max_workers: None, memory_budget: None, memory_limit: None },
         stopping_grace_seconds: 90,
-        logging: Logging { json: false, level: "info".to_owned() },
+        logging: Logging { json: false, level: "info".to_owned(), termination_log: "/nowhere".into() },
+        metrics_listen: None,
     }
 }
 

@@ -1,0 +1,170 @@
+//! Folders in place of the kernel's → limits, for every source and every way in which a container shows its group.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A machine of folders: 8 GiB of memory, and as many CPUs as the real one.
+struct Machine {
+    folder: TempDir,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+impl Machine {
+    fn new(groups: &str) -> Self {
+        let machine = Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new() };
+        machine.write("proc/self/cgroup", groups);
+        machine.write("proc/meminfo", "MemTotal:        8388608 kB\nMemFree:         1 kB\n");
+        machine
+    }
+
+    fn write(&self, path: &str, text: &str) -> &Self {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    fn limits(&self, configured: Option<Bytes>) -> Limits {
+        let (cgroup, proc) = (self.folder.path().join("cgroup"), self.folder.path().join("proc"));
+        let variable = |name: &str| {
+            let known = self.variables.iter().find(|(known, _)| *known == name);
+            known.map(|(_, value)| (*value).to_owned())
+        };
+        limits_in(&LimitPlaces { cgroup_root: &cgroup, proc_root: &proc, environment: &variable }, configured)
+    }
+
+    fn memory(&self) -> (Bytes, LimitSource) {
+        let limits = self.limits(None);
+        (limits.memory, limits.memory_source)
+    }
+
+    fn cpus(&self) -> (Millicores, LimitSource) {
+        let limits = self.limits(None);
+        (limits.cpus, limits.cpu_source)
+    }
+}
+
+const HOST: (Bytes, LimitSource) = (Bytes(8 << 30), LimitSource::Host);
+
+fn host_cpus() -> (Millicores, LimitSource) {
+    let count = std::thread::available_parallelism().unwrap().get() as u64;
+    (Millicores(count * 1_000), LimitSource::Host)
+}
+
+#[test]
+fn without_any_limit_the_machine_is_the_limit() {
+    let machine = Machine::new("0::/\n");
+    assert_eq!((machine.memory(), machine.cpus()), (HOST, host_cpus()));
+    machine.write("cgroup/memory.max", "max\n").write("cgroup/cpu.max", "max 100000\n");
+    assert_eq!((machine.memory(), machine.cpus()), (HOST, host_cpus()));
+    // More than the machine has is no limit.
+    machine.write("cgroup/memory.max", "9223372036854771712\n").write("cgroup/cpu.max", "99999999 1000\n");
+    assert_eq!((machine.memory(), machine.cpus()), (HOST, host_cpus()));
+}
+
+#[test]
+fn the_smallest_limit_between_the_group_and_the_root_counts_in_v2() {
+    let machine = Machine::new("0::/kubepods.slice/pod7/container\n");
+    let at = |group: &str, file: &str| format!("cgroup/{group}/{file}");
+    machine
+        .write(&at("kubepods.slice", "memory.max"), "4294967296")
+        .write(&at("kubepods.slice/pod7", "memory.max"), "268435456\n")
+        .write(&at("kubepods.slice/pod7/container", "memory.max"), "max\n")
+        .write(&at("kubepods.slice/pod7", "cpu.max"), "75000 100000\n")
+        .write(&at("kubepods.slice/pod7/container", "cpu.max"), "50000 100000\n");
+    assert_eq!(machine.memory(), (Bytes(256 << 20), LimitSource::CgroupV2));
+    assert_eq!(machine.cpus(), (Millicores(500), LimitSource::CgroupV2));
+    assert_eq!(default_workers(machine.cpus().0), 1);
+}
+
+#[test]
+fn a_namespaced_group_is_the_root_of_the_mount() {
+    for groups in ["0::/\n", "0::/../../outside\n", "0::/kubepods/of-the-host/abc\n", ""] {
+        let machine = Machine::new(groups);
+        machine.write("cgroup/memory.max", "1073741824\n").write("cgroup/cpu.max", "25000 100000\n");
+        assert_eq!(machine.memory(), (Bytes(1 << 30), LimitSource::CgroupV2), "{groups}");
+        assert_eq!(machine.cpus(), (Millicores(250), LimitSource::CgroupV2), "{groups}");
+    }
+}
+
+#[test]
+fn v1_is_read_under_either_name_of_its_mounts() {
+    for (groups, cpu_mount) in [
+        ("4:memory:/a/b\n3:cpu,cpuacct:/a/b\n0::/\n", "cpu,cpuacct"),
+        ("4:memory:/a/b\n3:cpuacct:/\n1:cpu:/a/b\n", "cpu"),
+        ("4:memory:/a/b\n3:cpuacct,cpu:/a/b\n", "cpuacct,cpu"),
+    ] {
+        let machine = Machine::new(groups);
+        machine
+            .write("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
+            .write("cgroup/memory/a/memory.limit_in_bytes", "536870912\n")
+            .write("cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n")
+            .write(&format!("cgroup/{cpu_mount}/cpu.cfs_quota_us"), "-1\n")
+            .write(&format!("cgroup/{cpu_mount}/cpu.cfs_period_us"), "100000\n")
+            .write(&format!("cgroup/{cpu_mount}/a/b/cpu.cfs_quota_us"), "30000\n")
+            .write(&format!("cgroup/{cpu_mount}/a/b/cpu.cfs_period_us"), "100000\n");
+        assert_eq!(machine.memory(), (Bytes(512 << 20), LimitSource::CgroupV1), "{groups}");
+        assert_eq!(machine.cpus(), (Millicores(300), LimitSource::CgroupV1), "{groups}");
+    }
+}
+
+#[test]
+fn the_downward_api_speaks_where_no_group_does() {
+    let mut machine = Machine::new("0::/\n");
+    machine.variables = vec![(CPU_REQUEST_VARIABLE, "250"), (MEMORY_LIMIT_VARIABLE, "268435456")];
+    assert_eq!(machine.memory(), (Bytes(256 << 20), LimitSource::DownwardApi));
+    assert_eq!(machine.cpus(), (Millicores(250), LimitSource::DownwardApi));
+    machine.write("cgroup/memory.max", "1073741824\n").write("cgroup/cpu.max", "50000 100000\n");
+    assert_eq!(machine.memory(), (Bytes(1 << 30), LimitSource::CgroupV2));
+    assert_eq!(machine.cpus(), (Millicores(500), LimitSource::CgroupV2));
+    // What is no quantity says nothing.
+    let mut machine = Machine::new("");
+    for (cpus, memory) in [("", ""), ("0", "0"), ("many", "256Mi"), ("-1", "-1")] {
+        machine.variables = vec![(CPU_REQUEST_VARIABLE, cpus), (MEMORY_LIMIT_VARIABLE, memory)];
+        assert_eq!((machine.memory(), machine.cpus()), (HOST, host_cpus()), "{cpus} {memory}");
+    }
+}
+
+#[test]
+fn a_configured_memory_limit_wins() {
+    let machine = Machine::new("0::/\n");
+    machine.write("cgroup/memory.max", "268435456\n");
+    let limits = machine.limits(Some(Bytes(1 << 30)));
+    assert_eq!((limits.memory, limits.memory_source), (Bytes(1 << 30), LimitSource::Config));
+}
+
+#[test]
+fn requests_are_read_as_pods_write_them() {
+    let cases = [("500m", 500), ("500", 500), ("2", 2_000), ("0.5", 500), ("1.25", 1_250), ("2000", 2_000), ("10", 10)];
+    for (text, expected) in cases {
+        assert_eq!(millicores(text), Some(expected), "{text}");
+    }
+    assert_eq!((millicores("x"), millicores("1.x"), millicores("")), (None, None, None));
+}
+
+#[test]
+fn workers_are_three_quarters_rounded_up() {
+    let cases =
+        [(1, 1), (500, 1), (1_000, 1), (1_500, 2), (2_000, 2), (3_000, 3), (4_000, 3), (8_000, 6), (16_000, 12)];
+    for (millicores, workers) in cases {
+        assert_eq!(default_workers(Millicores(millicores)), workers, "{millicores} millicores");
+    }
+}
+
+#[test]
+fn limits_are_told_with_their_origin() {
+    let machine = Machine::new("0::/\n");
+    machine.write("cgroup/memory.max", "268435456\n").write("cgroup/cpu.max", "250000 1000000\n");
+    assert_eq!(machine.limits(None).to_string(), "0.25 CPUs (cgroup v2), 256 MiB of memory (cgroup v2)");
+}
+
+#[test]
+fn this_process_has_limits_and_a_peak() {
+    let real = limits(None);
+    assert!(real.cpus.0 > 0 && real.memory.0 > 0);
+    assert!(peak_memory().is_some_and(|peak| peak.0 > 1 << 20));
+    assert!(resident_memory() <= peak_memory());
+}
