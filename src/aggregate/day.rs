@@ -85,6 +85,17 @@ const BYTES_PER_ROW: usize = 128;
 /// Without a day to go by, room is made for no more: a wrong guess must not cost memory.
 const MOST_GUESSED: usize = 1 << 17;
 
+/// How the labels of a day are read.
+#[derive(Clone)]
+pub struct LabelSetup {
+    /// Keys that are kept.
+    pub keys: Arc<EnabledKeys>,
+    /// What is a label, and what is refused.
+    pub rules: LabelRules,
+    /// Bytes for remembering texts.
+    pub cache_bytes: usize,
+}
+
 /// One open day.
 pub struct DayState {
     /// The day.
@@ -148,9 +159,7 @@ impl DayState {
         day: UsageDay,
         scans: Arc<Vec<CompiledScan>>,
         worker_count: usize,
-        keys: Arc<EnabledKeys>,
-        rules: LabelRules,
-        label_cache_bytes: usize,
+        labels: LabelSetup,
         expected: &GroupCounts,
         account: Account,
     ) -> Self {
@@ -169,8 +178,8 @@ impl DayState {
         let lanes = (0..worker_count).map(|_| lane()).collect();
         Self {
             day,
-            labels: LabelStore::new(keys, rules, label_cache_bytes),
-            rules,
+            labels: LabelStore::new(labels.keys, labels.rules, labels.cache_bytes),
+            rules: labels.rules,
             scans,
             names,
             lanes,

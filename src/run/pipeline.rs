@@ -127,9 +127,7 @@ impl Pipeline<'_> {
                 Some((chunk, seconds, counts)) = computing.next() => {
                     pace.computed(seconds);
                     pace.released(plan.chunks[chunk].stored_bytes);
-                    let rows_of_days = counts.iter().flat_map(|counts| &counts.rows_of_days);
-                    self.count("decode and aggregate", seconds, rows_of_days.map(|(_, rows)| rows).sum());
-                    self.progress.chunk_done(plan.chunks[chunk].row_count, plan.chunks[chunk].stored_bytes);
+                    self.count_computed(&plan.chunks[chunk], seconds, counts.as_ref().ok());
                     schedule.chunk_done(chunk, counts);
                 }
                 Some((day, result)) = closing.next() => {
@@ -140,12 +138,14 @@ impl Pipeline<'_> {
                 }
             }
         }
-        if !waiting.is_empty() {
-            // The plan puts what waits after what it waits for; should it ever not, the days must not pass for done.
-            let message = format!("{} row groups wait for a scan that is not under way", waiting.len());
-            schedule.stop(Failure::new(ErrorKind::Bug, message));
-        }
+        never_ready(waiting.len()).into_iter().for_each(|failure| schedule.stop(failure));
         Outcome { days, end: schedule.end(), fetch_seconds: pace.fetch_seconds, compute_seconds: pace.compute_seconds }
+    }
+
+    fn count_computed(&self, chunk: &ChunkPlan, seconds: f64, counts: Option<&ChunkCounts>) {
+        let rows_of_days = counts.into_iter().flat_map(|counts| &counts.rows_of_days);
+        self.count("decode and aggregate", seconds, rows_of_days.map(|(_, rows)| rows).sum());
+        self.progress.chunk_done(chunk.row_count, chunk.stored_bytes);
     }
 
     fn count(&self, stage: &'static str, seconds: f64, row_count: u64) {
@@ -226,6 +226,12 @@ impl Pipeline<'_> {
             Err(failure) => (number, 0.0, Err((failure, None))),
         }
     }
+}
+
+/// The plan puts what waits after what it waits for; should it ever not, the days must not pass for done.
+fn never_ready(chunk_count: usize) -> Option<Failure> {
+    let message = || format!("{chunk_count} row groups wait for a scan that is not under way");
+    (chunk_count > 0).then(|| Failure::new(ErrorKind::Bug, message()))
 }
 
 /// Waits for the permit and clears the slot.

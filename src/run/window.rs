@@ -10,7 +10,7 @@ use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End};
 use super::unchanged::{DayState, Decisions, decide_empty, disappeared};
 use super::{Context, replan, tables_of};
-use crate::aggregate::CompiledScan;
+use crate::aggregate::{CompiledScan, LabelSetup};
 use crate::config::OnTwoManifests;
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
@@ -285,8 +285,9 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
     let malformed_as_empty = config.on_malformed_label == crate::config::OnMalformedLabel::Empty;
     let keys = EnabledKeys::new(config.semantics.kept_keys(&reference.enabled_tag_keys));
     // All open days together remember texts in at most a quarter of what their state may take.
-    let label_cache_bytes = context.book.limit().0 / 4 / (open_days as u64).max(1);
-    let label_cache_bytes = usize::try_from(label_cache_bytes).unwrap_or(usize::MAX);
+    let cache_bytes = context.book.limit().0 / 4 / (open_days as u64).max(1);
+    let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+    let rules = config.semantics.label_rules(malformed_as_empty);
     Pipeline {
         store: context.store,
         pool: context.pool,
@@ -296,9 +297,7 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
             book: context.book.clone(),
             on_bad_day: config.on_bad_day,
             worker_count: context.pool.worker_count(),
-            keys: Arc::new(keys),
-            label_rules: config.semantics.label_rules(malformed_as_empty),
-            label_cache_bytes,
+            labels: LabelSetup { keys: Arc::new(keys), rules, cache_bytes },
         },
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,

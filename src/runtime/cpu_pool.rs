@@ -18,19 +18,27 @@ pub struct CpuPool {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Computations that wait, and the keys of those under way.
+/// Computations that add to something in common.
 #[derive(Default)]
-struct Lanes(Mutex<(VecDeque<(i32, Job)>, Vec<i32>)>);
+struct Lanes(Mutex<LaneJobs>);
+
+#[derive(Default)]
+struct LaneJobs {
+    /// In order of arrival, each with the key of its lane.
+    waiting: VecDeque<(i32, Job)>,
+    /// Keys of those under way.
+    busy: Vec<i32>,
+}
 
 impl Lanes {
     fn add(&self, key: i32, job: Job) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push_back((key, job));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).waiting.push_back((key, job));
     }
 
     /// Runs one that waits: the first whose key no other worker is busy with, else the first.
     fn run_one(&self) {
         let next = {
-            let (waiting, busy) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let LaneJobs { waiting, busy } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let free = waiting.iter().position(|(key, _)| !busy.contains(key));
             let next = waiting.remove(free.unwrap_or(0));
             busy.extend(next.iter().map(|(key, _)| *key));
@@ -38,7 +46,7 @@ impl Lanes {
         };
         let Some((key, job)) = next else { return };
         job();
-        let (_, busy) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let LaneJobs { busy, .. } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(position) = busy.iter().position(|other| *other == key) {
             busy.swap_remove(position);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::DateTime;
-use gristmill::aggregate::{Chunk, CompiledScan, DayState, GroupCounts, ingest};
+use gristmill::aggregate::{Account, Chunk, CompiledScan, DayState, GroupCounts, LabelSetup, ingest};
 use gristmill::decode::{BATCH_ROWS, Batches, DecodeError, RowGroup};
 use gristmill::discover::ObjectInfo;
 use gristmill::footers::{DaySpan, footer_of};
@@ -20,6 +20,7 @@ use gristmill::rollups::declaration::Scan;
 use gristmill::rollups::facts::ReferenceData;
 use gristmill::rollups::ocp_daily_summary;
 use gristmill::rollups::semantics::Semantics;
+use gristmill::runtime::memory_book::MemoryBook;
 use gristmill::schema::source::{ReportType, SourceTable, Variant};
 use gristmill::time::{UsageDay, Window};
 
@@ -235,7 +236,9 @@ fn open_days(scans: &[Scan], window: Window) -> Vec<Arc<DayState>> {
     let keys = Arc::new(EnabledKeys::new(SEMANTICS.kept_keys(&["app".to_owned(), "env".to_owned()])));
     let open = |day| {
         let (scans, keys) = (Arc::clone(&compiled), Arc::clone(&keys));
-        Arc::new(DayState::new(day, scans, 1, keys, SEMANTICS.label_rules(false), 1 << 20, &GroupCounts::default()))
+        let labels = LabelSetup { keys, rules: SEMANTICS.label_rules(false), cache_bytes: 1 << 20 };
+        let account = Account::new(&MemoryBook::unlimited(), 0);
+        Arc::new(DayState::new(day, scans, 1, labels, &GroupCounts::default(), account))
     };
     window.days().map(open).collect()
 }
