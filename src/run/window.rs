@@ -351,9 +351,10 @@ fn close_day<'a>(
                 stop_if_full(&state)?;
                 let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding())?;
                 let (label_stats, dropped) = (label_reports(&state), state.labels.stats().operator_pairs_dropped);
-                let held = book.hold_leaving(Bytes(columns.held_bytes() as u64));
                 drop(tables);
+                // The day's place in the books has room for its rows already: it goes before they get their own.
                 drop(state);
+                let held = book.hold_leaving(Bytes(columns.held_bytes() as u64));
                 let sums = in_pieces(columns.batch_count(), |batch| {
                     if reads_rows { columns.round(batch) } else { columns.make(batch) }
                 });

@@ -62,8 +62,10 @@ async fn a_day_that_does_not_fit_says_what_it_needs_and_what_it_needs_is_enough(
             "2025-10-01 needs",
             "of at most 30000 rows",
             "the limit of state is 2.00 MiB, half of performance.memory_budget",
-            "it grows by label sets",
+            "it grows by",
+            "label sets: ",
             "in pod_labels",
+            "groups with the rows that they become",
             "at this rate a memory_budget of",
         ],
     );
