@@ -85,6 +85,17 @@ const BYTES_PER_ROW: usize = 128;
 /// Without a day to go by, room is made for no more: a wrong guess must not cost memory.
 const MOST_GUESSED: usize = 1 << 17;
 
+/// How a day reads labels.
+#[derive(Clone)]
+pub struct LabelSettings {
+    /// Keys that are kept.
+    pub keys: Arc<EnabledKeys>,
+    /// What is refused.
+    pub rules: LabelRules,
+    /// Bytes for remembering texts.
+    pub cache_bytes: usize,
+}
+
 /// One open day.
 pub struct DayState {
     /// The day.
@@ -111,12 +122,11 @@ impl DayState {
         day: UsageDay,
         scans: Arc<Vec<CompiledScan>>,
         worker_count: usize,
-        keys: Arc<EnabledKeys>,
-        rules: LabelRules,
-        label_cache_bytes: usize,
+        labels: LabelSettings,
         expected: &GroupCounts,
         account: Account,
     ) -> Self {
+        let LabelSettings { keys, rules, cache_bytes } = labels;
         let mut names: Vec<(&'static str, NameStore)> = Vec::new();
         for id in scans.iter().flat_map(|scan| &scan.ids) {
             let has_names = matches!(id.source, IdSource::Names | IdSource::KnownNames);
@@ -127,7 +137,7 @@ impl DayState {
         let partials = (0..worker_count).map(|_| Mutex::new(empty_partials(&scans, expected))).collect();
         Self {
             day,
-            labels: LabelStore::new(keys, rules, label_cache_bytes),
+            labels: LabelStore::new(keys, rules, cache_bytes),
             rules,
             scans,
             names,

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::aggregate::{Account, ChunkCounts, CompiledScan, DayState, GroupCounts};
+use crate::aggregate::{Account, ChunkCounts, CompiledScan, DayState, GroupCounts, LabelSettings};
 use crate::config::OnBadDay;
 use crate::error::Failure;
-use crate::labels::{EnabledKeys, LabelRules};
 use crate::plan::{ChunkPlan, Plan};
 use crate::runtime::memory_book::MemoryBook;
 use crate::time::UsageDay;
@@ -23,12 +22,8 @@ pub struct DayRules {
     pub on_bad_day: OnBadDay,
     /// Workers that add to a day.
     pub worker_count: usize,
-    /// Keys that are kept.
-    pub keys: Arc<EnabledKeys>,
-    /// How labels are read.
-    pub label_rules: LabelRules,
-    /// Bytes per day for remembering label texts.
-    pub label_cache_bytes: usize,
+    /// How each day reads labels.
+    pub labels: LabelSettings,
 }
 
 /// A day whose rows are all in.
@@ -285,9 +280,7 @@ impl<'a> Schedule<'a> {
             day,
             Arc::clone(&self.scans),
             rules.worker_count,
-            Arc::clone(&rules.keys),
-            rules.label_rules,
-            rules.label_cache_bytes,
+            rules.labels.clone(),
             &expected,
             Account::new(&rules.book, rows_of_scans.iter().sum()),
         ));

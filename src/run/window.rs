@@ -11,7 +11,7 @@ use super::fingerprint::fingerprint;
 use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End};
 use super::{Context, tables_of};
-use crate::aggregate::{CompiledScan, DayState, LabelColumnStats};
+use crate::aggregate::{CompiledScan, DayState, LabelColumnStats, LabelSettings};
 use crate::config::{NodeRoles, OnBadDay, OnTwoManifests};
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
@@ -268,9 +268,11 @@ fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: 
             book: context.book.clone(),
             on_bad_day: config.on_bad_day,
             worker_count: context.pool.worker_count(),
-            keys: Arc::new(keys),
-            label_rules: config.semantics.label_rules(malformed_as_empty),
-            label_cache_bytes,
+            labels: LabelSettings {
+                keys: Arc::new(keys),
+                rules: config.semantics.label_rules(malformed_as_empty),
+                cache_bytes: label_cache_bytes,
+            },
         },
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,
