@@ -87,7 +87,7 @@ const MOST_GUESSED: usize = 1 << 17;
 
 /// How the labels of a day are read.
 #[derive(Clone)]
-pub struct LabelSetup {
+pub struct LabelSettings {
     /// Keys that are kept.
     pub keys: Arc<EnabledKeys>,
     /// What is a label, and what is refused.
@@ -159,7 +159,7 @@ impl DayState {
         day: UsageDay,
         scans: Arc<Vec<CompiledScan>>,
         worker_count: usize,
-        labels: LabelSetup,
+        labels: LabelSettings,
         expected: &GroupCounts,
         account: Account,
     ) -> Self {

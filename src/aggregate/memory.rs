@@ -109,10 +109,12 @@ impl DayState {
         columns.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let of_columns = columns.iter().map(|(column, count)| format!("{count} in {column}")).collect::<Vec<_>>();
         let texts = if of_columns.is_empty() { "none as text".to_owned() } else { of_columns.join(", ") };
+        let key =
+            self.labels.most_varied_key().map_or_else(String::new, |key| format!("; label key `{key}` varies most"));
         let label_bytes = self.labels.state_bytes() + self.labels.json_bytes() + count_bytes;
         let mut parts = vec![Part {
             bytes: label_bytes,
-            text: format!("label sets: {} of them, from distinct texts: {texts}", stats.sets),
+            text: format!("label sets: {} of them, from distinct texts: {texts}{key}", stats.sets),
         }];
         for (column, count, bytes) in self.name_sizes() {
             parts.push(Part { bytes, text: format!("{count} names in {column}") });

@@ -17,7 +17,7 @@ mod trail;
 
 pub use capacity::CapacityPartial;
 pub use compile::{CompiledKernel, CompiledScan};
-pub use day::{DayState, GroupCounts, KernelPartial, LabelColumnStats, LabelSetup};
+pub use day::{DayState, GroupCounts, KernelPartial, LabelColumnStats, LabelSettings};
 pub use grouped::GroupedPartial;
 pub use ingest::{Chunk, ChunkCounts, IngestError, ingest};
 pub use label_sets::LabelSetsPartial;

@@ -6,6 +6,7 @@ use super::jsonb_text::append_json_string;
 use super::pairs::Pairs;
 use super::{EnabledKeys, LabelSetId};
 use std::cmp;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,6 +40,9 @@ impl SetScratch {
         self.fragment.capacity() + self.set.capacity() * size_of::<Pair>()
     }
 }
+
+/// Sets that are looked at for the key that varies most; it is asked for when memory is short.
+const LAST_SETS: u32 = 4_096;
 
 /// JSON null as a value, and what the null label is written as.
 const NULL: &str = "null";
@@ -124,6 +128,16 @@ impl Sets {
     /// About how many bytes the canonical JSON of all sets takes.
     pub(super) fn json_bytes(&self) -> usize {
         self.json_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The key with the most distinct values among the last sets: the one that makes them many.
+    pub(super) fn most_varied_key(&self) -> Option<&str> {
+        let last = self.sets.len().saturating_sub(LAST_SETS)..self.sets.len();
+        let pairs = last.filter_map(|place| self.sets.get(place)).flatten();
+        let mut values: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        pairs.for_each(|pair| _ = values.entry(pair.key).or_default().insert(pair.value));
+        let (key, _) = values.into_iter().max_by_key(|(_, values)| values.len())?;
+        Some(self.keys.key(key))
     }
 
     /// About how many bytes the sets and their values take.

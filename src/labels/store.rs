@@ -163,6 +163,11 @@ impl LabelStore {
         self.sets.json_bytes()
     }
 
+    /// The label key with the most distinct values among the sets that came last.
+    pub fn most_varied_key(&self) -> Option<&str> {
+        self.sets.most_varied_key()
+    }
+
     /// What was read so far.
     pub fn stats(&self) -> LabelStats {
         let counters = &self.counters;

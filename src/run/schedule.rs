@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::aggregate::{Account, ChunkCounts, CompiledScan, DayState, GroupCounts, LabelSetup};
+use crate::aggregate::{Account, ChunkCounts, CompiledScan, DayState, GroupCounts, LabelSettings};
 use crate::config::OnBadDay;
 use crate::error::{ErrorKind, Failure};
 use crate::plan::{ChunkPlan, Plan};
@@ -23,7 +23,7 @@ pub struct DayRules {
     /// Workers that add to a day.
     pub worker_count: usize,
     /// How the labels of a day are read.
-    pub labels: LabelSetup,
+    pub labels: LabelSettings,
 }
 
 /// A day whose rows are all in.

@@ -10,7 +10,7 @@ use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End};
 use super::unchanged::{DayState, Decisions, decide_empty, disappeared};
 use super::{Context, replan, tables_of};
-use crate::aggregate::{CompiledScan, LabelSetup};
+use crate::aggregate::{CompiledScan, LabelSettings};
 use crate::config::OnTwoManifests;
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
@@ -297,7 +297,7 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
             book: context.book.clone(),
             on_bad_day: config.on_bad_day,
             worker_count: context.pool.worker_count(),
-            labels: LabelSetup { keys: Arc::new(keys), rules, cache_bytes },
+            labels: LabelSettings { keys: Arc::new(keys), rules, cache_bytes },
         },
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,

@@ -35,9 +35,10 @@ pub struct MemoryBrake {
 }
 
 /// From here on nothing new is begun, and freed pages go back to the system at once.
-const SLOW_PERCENT: u64 = 80;
-/// From here on the run stops. What is left is for what is computed until everybody has noticed.
-const STOP_PERCENT: u64 = 92;
+const SLOW_PERCENT: u64 = 70;
+/// From here on the run stops. What is left is for what is computed until everybody has noticed: at 92 a day of a million label
+/// sets with two workers reached 100, since tables that are full are copied into larger ones between two looks.
+const STOP_PERCENT: u64 = 80;
 /// Milliseconds between two questions: a core fills a few MiB in this time.
 const INTERVAL_MILLISECONDS: u64 = 5;
 
@@ -135,7 +136,7 @@ mod tests {
         let probe = Arc::clone(&used);
         let brake = MemoryBrake::with_probe(Bytes(1_000), move || Bytes(probe.load(Ordering::Relaxed)));
         let mut found = Vec::new();
-        for bytes in [0, 799, 800, 919, 920, 2_000, 100] {
+        for bytes in [0, 699, 700, 799, 800, 2_000, 100] {
             used.store(bytes, Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(3 * INTERVAL_MILLISECONDS));
             found.push(brake.pressure());

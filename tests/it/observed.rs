@@ -188,14 +188,14 @@ async fn every_log_line_of_a_run_names_it_and_those_of_a_day_the_day() {
         assert!(!limits[field].is_null(), "{field} in {limits}");
     }
     // Machines read standard output too: it is the report and nothing else.
-    assert_eq!(json_lines(&ended.stdout), [ended.report.clone()]);
+    assert_eq!(json_lines(&ended.stdout), std::slice::from_ref(&ended.report));
 
     settings["logging"] = json!({"format": "text", "level": "info"});
     let ended = Invocation::with("run", &settings).run().await;
     let run_id = ended.report["run_id"].as_str().unwrap();
     ended.expect(0, &[&format!("run{{run_id={run_id}}}"), "day{day=2025-10-02}", "rows in"]);
     let last = ended.stdout.lines().last().unwrap();
-    assert_eq!(json_lines(last), [ended.report.clone()], "text, then the report as one line");
+    assert_eq!(json_lines(last), std::slice::from_ref(&ended.report), "text, then the report as one line");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,10 +147,10 @@ async fn the_first_day_is_committed_before_the_last_is_fetched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_in_flight_stay_within_the_budget() {
     // Small row groups, so that several of them fit into the tight budget at once.
-    let server = server_with_days(120).await;
+    let server = server_with_days(480).await;
     let (roomy, tight) = (SlowSink::new(Duration::ZERO), SlowSink::new(Duration::ZERO));
     let mut peaks = Vec::new();
-    for (memory_budget, half, sink) in [("64MiB", 32 << 20, &roomy), ("1MiB", 512 << 10, &tight)] {
+    for (memory_budget, half, sink) in [("64MiB", 32 << 20, &roomy), ("2MiB", 1 << 20, &tight)] {
         let report = run_slowly(&server, memory_budget, sink).await;
         assert!(report.peak_chunk_bytes > 0 && report.peak_chunk_bytes <= half, "{memory_budget}: {report:#?}");
         assert!(report.peak_state_bytes <= half, "{memory_budget}: {report:#?}");

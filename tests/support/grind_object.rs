@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::DateTime;
-use gristmill::aggregate::{Account, Chunk, CompiledScan, DayState, GroupCounts, LabelSetup, ingest};
+use gristmill::aggregate::{Account, Chunk, CompiledScan, DayState, GroupCounts, LabelSettings, ingest};
 use gristmill::decode::{BATCH_ROWS, Batches, DecodeError, RowGroup};
 use gristmill::discover::ObjectInfo;
 use gristmill::footers::{DaySpan, footer_of};
@@ -236,7 +236,7 @@ fn open_days(scans: &[Scan], window: Window) -> Vec<Arc<DayState>> {
     let keys = Arc::new(EnabledKeys::new(SEMANTICS.kept_keys(&["app".to_owned(), "env".to_owned()])));
     let open = |day| {
         let (scans, keys) = (Arc::clone(&compiled), Arc::clone(&keys));
-        let labels = LabelSetup { keys, rules: SEMANTICS.label_rules(false), cache_bytes: 1 << 20 };
+        let labels = LabelSettings { keys, rules: SEMANTICS.label_rules(false), cache_bytes: 1 << 20 };
         let account = Account::new(&MemoryBook::unlimited(), 0);
         Arc::new(DayState::new(day, scans, 1, labels, &GroupCounts::default(), account))
     };
