@@ -501,10 +501,11 @@ async fn accept(listener: TcpListener, service: S3Service, state: Arc<State>, tl
             match tls {
                 None => serve(stream, service, state).await,
                 // A client that does not trust the certificate leaves.
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => serve(stream, service, state).await,
-                    Err(_) => {}
-                },
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, service, state).await;
+                    }
+                }
             }
         });
     }
