@@ -76,7 +76,10 @@ async fn days_written_from_the_old_object_are_written_again() {
     // The first day is read and written; the reads after it find another object.
     server.replace_after_reads(&key, 2, object_of_three_days(3.0));
     let output = tempfile::tempdir().unwrap();
-    let ended = Invocation::with("run", &run_settings(&server, output.path())).run().await;
+    let mut settings = run_settings(&server, output.path());
+    // It is no bad day.
+    settings["on_bad_day"] = json!("stop");
+    let ended = Invocation::with("run", &settings).run().await;
     ended.expect(0, &["planning again"]);
     let objects = Delivery::default().with(key, object_of_three_days(3.0));
     assert_eq!(sorted(output.path()), expected(&objects).await);
