@@ -84,10 +84,8 @@ impl Pipeline<'_> {
             if !is_stopped && let Some(failure) = self.stopping.told() {
                 is_stopped = true;
                 schedule.stop(failure);
-                permit = None;
-                waiting.clear();
-                fetching.clear();
-                computing.clear();
+                (permit, waiting) = (None, Vec::new());
+                (fetching, computing) = (FuturesUnordered::new(), FuturesUnordered::new());
             }
             for day in schedule.take_complete_days() {
                 let number = day.state.day;

@@ -42,8 +42,8 @@ pub struct ChunkDays {
     pub given_up: Vec<UsageDay>,
 }
 
-/// A group of two workers, its row to come, and its place in their tables; texts are counted apart.
-const MOST_BYTES_PER_ROW: u64 = 600;
+/// A group and its place in the tables, its row to come, and a label set of its own; texts are counted apart.
+const MOST_BYTES_PER_ROW: u64 = 1_000;
 
 struct OpenDay {
     state: Arc<DayState>,

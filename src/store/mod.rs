@@ -67,7 +67,7 @@ struct Inner {
 enum Backend {
     S3 {
         client: AmazonS3,
-        /// No static keys: object_store looks for credentials in the environment.
+        /// Where its credentials come from.
         credentials: Credentials,
     },
     Folder(LocalFileSystem),

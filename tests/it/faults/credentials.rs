@@ -113,6 +113,14 @@ fn token_file(folder: &std::path::Path) -> String {
     file.display().to_string()
 }
 
+/// Ends well, with more than one set of credentials, and shows none of them.
+async fn needs_several_sets(run: Invocation, giver: &Giver) {
+    let ended = run.run().await;
+    ended.expect(0, &["written"]);
+    assert!(giver.given() >= 2, "{} sets of credentials", giver.given());
+    assert!(!ended.all_text().contains(SECRET) && !ended.all_text().contains("the-token"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_of_a_container_are_fetched_again_once_they_expired() {
     let server = Arc::new(S3Server::start().await);
@@ -121,14 +129,10 @@ async fn credentials_of_a_container_are_fetched_again_once_they_expired() {
     server.set_latency(std::time::Duration::from_millis(300));
     let giver = Giver::start(Arc::clone(&server), None).await;
     let (output, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let ended = Invocation::with("run", &without_keys(&server, output.path()))
+    let run = Invocation::with("run", &without_keys(&server, output.path()))
         .variable("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("http://127.0.0.1:{}/", giver.port))
-        .variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token_file(folder.path()))
-        .run()
-        .await;
-    ended.expect(0, &["written"]);
-    assert!(giver.given() >= 2, "{} sets of credentials", giver.given());
-    assert!(!ended.all_text().contains(SECRET) && !ended.all_text().contains("the-token"));
+        .variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token_file(folder.path()));
+    needs_several_sets(run, &giver).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,15 +145,11 @@ async fn a_web_identity_is_turned_into_credentials_again_once_they_expired() {
     let (output, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut settings = without_keys(&server, output.path());
     settings["storage"]["ca_file"] = json!(ca_file);
-    let ended = Invocation::with("run", &settings)
+    let run = Invocation::with("run", &settings)
         .variable("AWS_WEB_IDENTITY_TOKEN_FILE", &token_file(folder.path()))
         .variable("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
-        .variable("AWS_ENDPOINT_URL_STS", &format!("https://localhost:{}/", giver.port))
-        .run()
-        .await;
-    ended.expect(0, &["written"]);
-    assert!(giver.given() >= 2, "{} sets of credentials", giver.given());
-    assert!(!ended.all_text().contains(SECRET) && !ended.all_text().contains("the-token"));
+        .variable("AWS_ENDPOINT_URL_STS", &format!("https://localhost:{}/", giver.port));
+    needs_several_sets(run, &giver).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::binary::Invocation;
 use crate::bucket::files_below;
-use crate::delivery::{Delivery, from_server, into_csv, milliseconds, pod_key, pod_object, pod_rows, settings};
+use crate::delivery::{Delivery, from_server, into_csv, pod_key, pod_object, pod_rows, settings};
 use crate::s3_server::S3Server;
 use crate::usage;
 
@@ -35,10 +35,10 @@ fn sorted(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Three days in one object of a row group per day, so large that it is not kept whole.
-fn object_of_three_days(cores: f64) -> Vec<u8> {
+/// Some days in one object, so large that it is not kept whole.
+fn object_of(days: &[&str], cores: f64, row_groups: usize) -> Vec<u8> {
     let mut rows = Vec::new();
-    for day in DAYS {
+    for day in days {
         for pod in 0..40 {
             for mut row in pod_rows(day, cores) {
                 row.pod = row.pod.map(|name| format!("{name}-{pod}"));
@@ -47,9 +47,12 @@ fn object_of_three_days(cores: f64) -> Vec<u8> {
             }
         }
     }
-    assert!(rows.iter().map(|row| row.milliseconds).is_sorted_by_key(|time| time - time % 86_400_000));
-    assert_eq!(rows[0].milliseconds, milliseconds(DAYS[0]));
-    usage::parquet(usage::pod_columns(&rows), rows.len() / 3)
+    usage::parquet(usage::pod_columns(&rows), rows.len() / row_groups)
+}
+
+/// A row group per day.
+fn object_of_three_days(cores: f64) -> Vec<u8> {
+    object_of(&DAYS, cores, DAYS.len())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,12 +76,32 @@ async fn days_written_from_the_old_object_are_written_again() {
     // The first day is read and written; the reads after it find another object.
     server.replace_after_reads(&key, 2, object_of_three_days(3.0));
     let output = tempfile::tempdir().unwrap();
-    let ended = Invocation::with("run", &run_settings(&server, output.path())).run().await;
+    let mut settings = run_settings(&server, output.path());
+    // It is no bad day.
+    settings["on_bad_day"] = json!("stop");
+    let ended = Invocation::with("run", &settings).run().await;
     ended.expect(0, &["planning again"]);
     let objects = Delivery::default().with(key, object_of_three_days(3.0));
     assert_eq!(sorted(output.path()), expected(&objects).await);
     let log = ended.all_text();
     assert!(log.matches("day written").count() > 3, "the first day was written twice: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_shares_a_row_group_with_a_changed_one_is_left_alone() {
+    let server = S3Server::start().await;
+    let (shared, changed) = (pod_key(DAYS[0]), pod_key(DAYS[1]));
+    server.put(&shared, object_of(&DAYS[..2], 1.0, 1));
+    server.put(&changed, object_of(&DAYS[1..2], 1.0, 1));
+    server.replace_after_reads(&changed, 1, object_of(&DAYS[1..2], 3.0, 1));
+    let output = tempfile::tempdir().unwrap();
+    let ended = Invocation::with("run", &run_settings(&server, output.path())).run().await;
+    ended.expect(0, &["planning again"]);
+    let objects =
+        Delivery::default().with(shared, object_of(&DAYS[..2], 1.0, 1)).with(changed, object_of(&DAYS[1..2], 3.0, 1));
+    assert_eq!(sorted(output.path()), expected(&objects).await);
+    assert_eq!(ended.stderr.matches("day written day=2025-10-01").count(), 1, "{ended:#?}");
+    assert_eq!(ended.day(DAYS[0])["status"], "written");
 }
 
 #[tokio::test(flavor = "multi_thread")]

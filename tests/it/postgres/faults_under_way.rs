@@ -40,7 +40,7 @@ impl Bed {
     async fn on(config: Postgres, client: Client) -> Self {
         let source = Uuid::new_v4();
         sink(&config, source).replace(pod_rows(day(DAY), source, OLD_ROWS, 1, None)).await.unwrap();
-        let reader = Reader::start(config.clone(), target(&config));
+        let reader = Reader::start(config.clone(), target(&config)).await;
         Self { config, client, source, reader }
     }
 
@@ -108,7 +108,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn start(config: Postgres, table: String) -> Self {
+    /// Comes back once it has looked for the first time.
+    async fn start(config: Postgres, table: String) -> Self {
         let (polls, ends) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counter, end) = (Arc::clone(&polls), Arc::clone(&ends));
         let reading = tokio::spawn(async move {
@@ -128,6 +129,12 @@ impl Reader {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
+        for _ in 0..10_000 {
+            if polls.load(Ordering::Relaxed) > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         Self { polls, ends, reading }
     }
 
