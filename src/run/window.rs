@@ -42,6 +42,8 @@ pub struct PreparedWindow {
     listing: Listing,
     /// What the reader should know.
     pub warnings: Vec<String>,
+    /// Its place in the books of memory.
+    held: Holding,
 }
 
 impl PreparedWindow {
@@ -96,7 +98,10 @@ pub(super) async fn prepare_with(
     let mut plan = plan(window, &scans, &footers);
     let warnings = two_deliveries(context, &objects, &mut plan);
     let seconds = [discover_seconds, started.elapsed().as_secs_f64()];
-    Ok((PreparedWindow { plan, scans, footers, listing, warnings }, seconds))
+    let of_footers: Bytes = footers.iter().filter_map(|(_, footer)| Some(footer.as_ref().ok()?.held_bytes())).sum();
+    let of_chunks = Bytes((plan.chunks.len() * size_of::<ChunkPlan>()) as u64);
+    let held = context.book.hold(of_footers + of_chunks);
+    Ok((PreparedWindow { plan, scans, footers, listing, warnings, held }, seconds))
 }
 
 fn has_raw(listing: &Listing, report: ReportType, month: BillingMonth) -> bool {
@@ -178,7 +183,7 @@ pub async fn compute_window(
     if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
         return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
     }
-    let _footers = hold_footers(context, &prepared)?;
+    footers_fit(context, &prepared)?;
     context.progress.stage("reference data");
     let started = Instant::now();
     let load = async { Ok(reference::load(context.config, window, context.run_id).await?) };
@@ -204,26 +209,20 @@ pub async fn compute_window(
     Ok(WindowOutcome { outcome, plan, states, warnings, stage_seconds })
 }
 
-/// Enters into the books what lives as long as the window does.
-/// Errors: that alone is more than all state may be.
-fn hold_footers(context: &Context<'_>, prepared: &PreparedWindow) -> Result<Holding, Failure> {
-    let of_footers: Bytes =
-        prepared.footers.iter().filter_map(|(_, footer)| Some(footer.as_ref().ok()?.held_bytes())).sum();
-    let of_chunks = Bytes((prepared.plan.chunks.len() * size_of::<ChunkPlan>()) as u64);
-    let bytes = of_footers + of_chunks;
-    let held = context.book.hold(bytes);
-    if bytes > context.book.limit() {
-        let message = format!(
-            "window {}: the footers of {} objects with {} row groups take {bytes}; the limit of state is {}, half of \
-             performance.memory_budget; fewer and larger objects take less",
-            prepared.plan.window,
-            prepared.plan.object_count,
-            prepared.plan.chunks.len(),
-            context.book.limit(),
-        );
-        return Err(Failure::new(ErrorKind::MemoryBudget, message));
+/// Errors: what lives as long as the window does is more than all state may be.
+fn footers_fit(context: &Context<'_>, prepared: &PreparedWindow) -> Result<(), Failure> {
+    let (bytes, limit) = (prepared.held.bytes(), context.book.limit());
+    if bytes <= limit {
+        return Ok(());
     }
-    Ok(held)
+    let message = format!(
+        "window {}: the footers of {} objects with {} row groups take {bytes}; the limit of state is {limit}, half of \
+         performance.memory_budget; fewer and larger objects take less",
+        prepared.plan.window,
+        prepared.plan.object_count,
+        prepared.plan.chunks.len(),
+    );
+    Err(Failure::new(ErrorKind::MemoryBudget, message))
 }
 
 /// Decodes, aggregates and writes the days of a plan.

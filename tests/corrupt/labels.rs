@@ -90,7 +90,10 @@ fn mutate(random: &mut Random, seeds: &[&str]) -> String {
         match random.below(12) {
             0 => text.truncate(from),
             1 => text.replace_range(from..to, ""),
-            2 => text.insert_str(from, &text[from..to].to_owned()),
+            2 => {
+                let twice = text[from..to].to_owned();
+                text.insert_str(from, &twice);
+            }
             3 | 4 => text.insert_str(from, random.pick(&PIECES)),
             5 => {
                 let mut bytes = text.into_bytes();

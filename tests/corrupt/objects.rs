@@ -166,7 +166,7 @@ fn grind_group(
     random: &mut Random,
     objects: &[Object],
     case_count: u64,
-    progress: &mpsc::Sender<u64>,
+    progress: &mpsc::SyncSender<u64>,
 ) -> (Counts, u64) {
     let (mut counts, mut rows) = (Counts::new(), 0);
     let usual: Vec<(u64, u64)> =
@@ -196,7 +196,7 @@ fn grind_group(
 fn corrupt_objects_give_all_rows_or_an_error() {
     let (case_count, seed) = (setting("SOAK_OBJECTS", OBJECTS), setting("SOAK_SEED", 4));
     note_panics();
-    let (progress, watched) = mpsc::channel();
+    let (progress, watched) = mpsc::sync_channel(1);
     let result = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let work = scope.spawn(|| {
