@@ -17,7 +17,7 @@ use crate::s3_server::S3Server;
 const DAYS: [&str; 3] = ["2025-10-01", "2025-10-02", "2025-10-03"];
 
 /// Status and body of a request; `None` while nobody listens.
-async fn get(port: u16, path: &str) -> Option<(u16, String)> {
+pub async fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
@@ -51,7 +51,7 @@ async fn scrape_until(port: u16, is_there: impl Fn(&BTreeMap<String, f64>) -> bo
     panic!("the metrics never became as expected: {:?}", scrape(port).await);
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -9,6 +9,7 @@ use crate::binary::{Invocation, Running};
 use crate::bucket::files_below;
 use crate::database;
 use crate::delivery::{Delivery, from_server, into_csv, into_postgres, settings};
+use crate::observed::{free_port, get};
 use crate::s3_server::S3Server;
 
 const DAYS: [&str; 4] = ["2025-10-01", "2025-10-02", "2025-10-03", "2025-10-04"];
@@ -170,11 +171,16 @@ impl Gated {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_ends_within_the_grace_period_is_committed() {
-    let bed = Gated::new().await;
+    let mut bed = Gated::new().await;
+    let port = free_port();
+    bed.settings["metrics"] = json!({"listen": format!("127.0.0.1:{port}")});
     let running = Invocation::with("run", &bed.settings).start();
     bed.waits_in("COPY").await;
+    assert_eq!((get(port, "/livez").await.unwrap().0, get(port, "/readyz").await.unwrap().0), (200, 200));
     running.terminate();
     tokio::time::sleep(Duration::from_millis(500)).await;
+    let told = (get(port, "/livez").await.unwrap().0, get(port, "/readyz").await.unwrap().0);
+    assert_eq!(told, (200, 503), "it takes no further work, and is not stuck");
     bed.gate.batch_execute("SELECT pg_advisory_unlock(77)").await.unwrap();
     let ended = running.end().await;
     ended.expect(143, &["stopped by SIGTERM", "nothing is half-written"]);
