@@ -10,6 +10,7 @@ use super::grouped::GroupedPartial;
 use super::label_sets::LabelSetsPartial;
 use super::members::MembersPartial;
 use super::names::NameStore;
+use super::texts::KnownTexts;
 use crate::labels::{EnabledKeys, LabelRules, LabelStore};
 use crate::rollups::tables::NameTable;
 use crate::time::UsageDay;
@@ -97,7 +98,9 @@ struct LaneState {
     is_taken: AtomicBool,
     /// Per scan and kernel.
     partials: Mutex<Vec<Vec<KernelPartial>>>,
-    /// Bytes of the partial results when a chunk was last finished.
+    /// Per scan and id column, kept from chunk to chunk.
+    texts: Mutex<Vec<Vec<KnownTexts>>>,
+    /// Bytes of both when a chunk was last finished.
     bytes: AtomicUsize,
 }
 
@@ -111,17 +114,37 @@ impl Lane<'_> {
     pub(super) fn partials(&self) -> MutexGuard<'_, Vec<Vec<KernelPartial>>> {
         self.state.partials()
     }
+
+    /// The texts of a scan's columns that the lane knows; none at first.
+    pub(super) fn take_texts(&self, scan: usize) -> Vec<KnownTexts> {
+        self.state.texts().get_mut(scan).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Keeps them for the next chunk.
+    pub(super) fn keep_texts(&self, scan: usize, known: Vec<KnownTexts>) {
+        let mut texts = self.state.texts();
+        if texts.len() <= scan {
+            texts.resize_with(scan + 1, Vec::new);
+        }
+        texts[scan] = known;
+    }
 }
 
 impl Drop for Lane<'_> {
     fn drop(&mut self) {
-        let bytes = self.partials().iter().flatten().map(KernelPartial::state_bytes).sum();
+        let partials: usize = self.partials().iter().flatten().map(KernelPartial::state_bytes).sum();
+        let texts: usize = self.state.texts().iter().flatten().map(KnownTexts::state_bytes).sum();
+        let bytes = partials + texts;
         self.state.bytes.store(bytes, Ordering::Relaxed);
         self.state.is_taken.store(false, Ordering::Release);
     }
 }
 
 impl LaneState {
+    fn texts(&self) -> MutexGuard<'_, Vec<Vec<KnownTexts>>> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn partials(&self) -> MutexGuard<'_, Vec<Vec<KernelPartial>>> {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,6 +171,7 @@ impl DayState {
         let lane = || LaneState {
             is_taken: AtomicBool::new(false),
             partials: Mutex::new(empty_partials(&scans, expected)),
+            texts: Mutex::new(Vec::new()),
             bytes: AtomicUsize::new(0),
         };
         let lanes = (0..worker_count).map(|_| lane()).collect();
@@ -196,6 +220,7 @@ impl DayState {
         let mut taken: Vec<Vec<Vec<KernelPartial>>> =
             self.scans.iter().map(|scan| scan.kernels.iter().map(|_| Vec::new()).collect()).collect();
         for lane in &self.lanes {
+            lane.texts().clear();
             let partials =
                 std::mem::replace(&mut *lane.partials(), empty_partials(&self.scans, &GroupCounts::default()));
             for (scan, kernels) in partials.into_iter().enumerate() {

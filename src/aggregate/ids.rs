@@ -2,15 +2,14 @@
 
 use std::ops::Range;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, Int32Array, ListArray, MapArray, StringArray, StringViewArray, StructArray};
-use hashbrown::HashTable;
-
 use super::compile::{IdColumn, IdSource};
 use super::day::{DayState, LabelColumnStats};
+use super::texts::{KnownTexts, hash_of};
 use crate::decode::{BatchColumn, LabelColumn, TextColumn};
 use crate::labels::{LabelSetId, Outcome, Refusal, TextForm, form_of};
 use crate::rollups::tables::NameId;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Int32Array, ListArray, MapArray, StringArray, StringViewArray, StructArray};
 
 /// Not looked at yet. Ids never get that far: a day with 2^32 names does not fit into memory.
 const UNRESOLVED: u32 = u32::MAX;
@@ -35,21 +34,21 @@ pub struct Translation {
     codes: Vec<u32>,
     /// How many entries of `codes` are no ids: not looked at yet, or malformed.
     special_code_count: usize,
-    /// Ids of the texts of this chunk that come without a dictionary.
-    texts: HashTable<(Box<str>, u32)>,
+    /// Texts of the lane that came without a dictionary.
+    pub texts: KnownTexts,
     /// How the column was read, if it holds labels.
     pub stats: LabelColumnStats,
 }
 
 impl Translation {
-    /// Nothing translated yet.
-    pub fn new(column: IdColumn) -> Self {
+    /// Nothing translated yet in this chunk; `texts` are those that the lane knows of the column.
+    pub fn new(column: IdColumn, texts: KnownTexts) -> Self {
         Self {
             column,
             dictionary: None,
             codes: Vec::new(),
             special_code_count: 0,
-            texts: HashTable::new(),
+            texts,
             stats: LabelColumnStats::default(),
         }
     }
@@ -149,7 +148,8 @@ impl Translation {
             let code = code.unsigned_abs() as usize;
             let mut id = self.codes[code];
             if id == UNRESOLVED {
-                id = self.resolve(day, values.value(code)).map_err(|refusal| RefusedRow { row, refusal })?;
+                id = resolve(self.column, &mut self.stats, day, values.value(code))
+                    .map_err(|refusal| RefusedRow { row, refusal })?;
                 self.codes[code] = id;
                 self.special_code_count -= usize::from(id != TAKEN_AS_EMPTY);
             }
@@ -180,16 +180,9 @@ impl Translation {
                 self.note_null_text();
                 continue;
             }
-            let text = views.value(row);
-            let hash = hash_of(text);
-            let id = match self.texts.find(hash, |(known, _)| known.as_ref() == text) {
-                Some((_, id)) => *id,
-                None => {
-                    let id = self.resolve(day, text).map_err(|refusal| RefusedRow { row, refusal })?;
-                    self.texts.insert_unique(hash, (Box::from(text), id), |(known, _)| hash_of(known));
-                    id
-                }
-            };
+            let (column, stats) = (self.column, &mut self.stats);
+            let id = self.texts.id_of(views.value(row), |text| resolve(column, stats, day, text));
+            let id = id.map_err(|refusal| RefusedRow { row, refusal })?;
             ids.push(if id == TAKEN_AS_EMPTY { self.counted_as_empty() } else { id });
         }
         Ok(())
@@ -204,23 +197,6 @@ impl Translation {
     fn counted_as_empty(&mut self) -> u32 {
         self.stats.malformed_rows += 1;
         LabelSetId::EMPTY.0
-    }
-
-    fn resolve(&mut self, day: &DayState, text: &str) -> Result<u32, Refusal> {
-        match self.column.source {
-            IdSource::Names => Ok(day.names(self.column.name).lock().add(text).0),
-            IdSource::KnownNames => Ok(day.names(self.column.name).lock().find(text).map_or(NameId::NULL.0, |id| id.0)),
-            IdSource::Equals(constant) => Ok(u32::from(text == constant)),
-            IdSource::HasEntry(key, value) => Ok(u32::from(has_entry(text, key, value))),
-            IdSource::Labels => {
-                let texts = match form_of(text, day.label_rules()) {
-                    TextForm::Operator => &mut self.stats.operator_texts,
-                    TextForm::Json | TextForm::Blank => &mut self.stats.json_texts,
-                };
-                texts.insert(hash_of(text));
-                encode(day.labels.resolve_text(Some(text)))
-            }
-        }
     }
 
     fn translate_map(
@@ -318,6 +294,24 @@ impl Translation {
     }
 }
 
+/// The id of a text that is met for the first time.
+fn resolve(column: IdColumn, stats: &mut LabelColumnStats, day: &DayState, text: &str) -> Result<u32, Refusal> {
+    match column.source {
+        IdSource::Names => Ok(day.names(column.name).lock().add(text).0),
+        IdSource::KnownNames => Ok(day.names(column.name).lock().find(text).map_or(NameId::NULL.0, |id| id.0)),
+        IdSource::Equals(constant) => Ok(u32::from(text == constant)),
+        IdSource::HasEntry(key, value) => Ok(u32::from(has_entry(text, key, value))),
+        IdSource::Labels => {
+            let texts = match form_of(text, day.label_rules()) {
+                TextForm::Operator => &mut stats.operator_texts,
+                TextForm::Json | TextForm::Blank => &mut stats.json_texts,
+            };
+            texts.insert(hash_of(text));
+            encode(day.labels.resolve_text(Some(text)))
+        }
+    }
+}
+
 fn encode(outcome: Outcome) -> Result<u32, Refusal> {
     match outcome {
         Outcome::Set(id) => Ok(id.0),
@@ -329,13 +323,6 @@ fn encode(outcome: Outcome) -> Result<u32, Refusal> {
 /// The exact text `"key": "value"`, with the blank of the stored JSON (contract, section 3.3).
 fn has_entry(text: &str, key: &str, value: &str) -> bool {
     text.contains(&format!("\"{key}\": \"{value}\""))
-}
-
-fn hash_of(text: &str) -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    hasher.write(text.as_bytes());
-    hasher.finish()
 }
 
 fn range(offsets: &[i32], row: usize) -> Range<usize> {

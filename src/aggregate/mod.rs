@@ -12,6 +12,7 @@ mod ingest;
 mod label_sets;
 mod members;
 mod names;
+mod texts;
 mod trail;
 
 pub use capacity::CapacityPartial;
