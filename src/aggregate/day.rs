@@ -11,6 +11,7 @@ use super::label_sets::LabelSetsPartial;
 use super::members::MembersPartial;
 use super::memory::Account;
 use super::names::NameStore;
+use super::texts::KnownTexts;
 use crate::labels::{EnabledKeys, LabelRules, LabelStore};
 use crate::rollups::tables::NameTable;
 use crate::time::UsageDay;
@@ -106,6 +107,8 @@ pub struct DayState {
     scans: Arc<Vec<CompiledScan>>,
     names: Vec<(&'static str, NameStore)>,
     lanes: Vec<LaneState>,
+    /// Bytes of texts that a lane may remember of a column.
+    pub(super) text_bytes: usize,
     /// The pairs of ids that the one scan with a members kernel looks for.
     pairs: OnceLock<HashSet<(u32, u32)>>,
     stats: Mutex<Vec<(&'static str, LabelColumnStats)>>,
@@ -118,7 +121,9 @@ struct LaneState {
     is_taken: AtomicBool,
     /// Per scan and kernel.
     partials: Mutex<Vec<Vec<KernelPartial>>>,
-    /// Bytes of the partial results, and of what is remembered of the chunk under way, after its last batch.
+    /// Per scan and id column, kept from chunk to chunk.
+    texts: Mutex<Vec<Vec<KnownTexts>>>,
+    /// Bytes of both, and of what is remembered of the chunk under way, after its last batch.
     bytes: AtomicUsize,
 }
 
@@ -133,10 +138,25 @@ impl Lane<'_> {
         self.state.partials()
     }
 
-    /// Notes how much the lane holds: its partial results, and what is remembered until the chunk ends.
+    /// The texts of a scan's columns that the lane knows; none at first.
+    pub(super) fn take_texts(&self, scan: usize) -> Vec<KnownTexts> {
+        self.state.texts().get_mut(scan).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Keeps them for the next chunk.
+    pub(super) fn keep_texts(&self, scan: usize, known: Vec<KnownTexts>) {
+        let mut texts = self.state.texts();
+        if texts.len() <= scan {
+            texts.resize_with(scan + 1, Vec::new);
+        }
+        texts[scan] = known;
+    }
+
+    /// Notes how much the lane holds: its partial results, its texts, and what is remembered until the chunk ends.
     pub(super) fn note_bytes(&self, of_chunk: usize) {
         let of_partials: usize = self.partials().iter().flatten().map(KernelPartial::state_bytes).sum();
-        self.state.bytes.store(of_partials + of_chunk, Ordering::Relaxed);
+        let of_texts: usize = self.state.texts().iter().flatten().map(KnownTexts::state_bytes).sum();
+        self.state.bytes.store(of_partials + of_texts + of_chunk, Ordering::Relaxed);
     }
 }
 
@@ -148,6 +168,10 @@ impl Drop for Lane<'_> {
 }
 
 impl LaneState {
+    fn texts(&self) -> MutexGuard<'_, Vec<Vec<KnownTexts>>> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn partials(&self) -> MutexGuard<'_, Vec<Vec<KernelPartial>>> {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,6 +197,7 @@ impl DayState {
         let lane = || LaneState {
             is_taken: AtomicBool::new(false),
             partials: Mutex::new(empty_partials(&scans, expected)),
+            texts: Mutex::new(Vec::new()),
             bytes: AtomicUsize::new(0),
         };
         let lanes = (0..worker_count).map(|_| lane()).collect();
@@ -183,6 +208,7 @@ impl DayState {
             scans,
             names,
             lanes,
+            text_bytes: labels.cache_bytes / worker_count.max(1),
             pairs: OnceLock::new(),
             stats: Mutex::new(Vec::new()),
             account,
@@ -222,6 +248,8 @@ impl DayState {
         let mut taken: Vec<Vec<Vec<KernelPartial>>> =
             self.scans.iter().map(|scan| scan.kernels.iter().map(|_| Vec::new()).collect()).collect();
         for lane in &self.lanes {
+            // No further row asks for them.
+            lane.texts().clear();
             let partials =
                 std::mem::replace(&mut *lane.partials(), empty_partials(&self.scans, &GroupCounts::default()));
             for (scan, kernels) in partials.into_iter().enumerate() {

@@ -2,23 +2,19 @@
 
 use std::ops::Range;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, Int32Array, ListArray, MapArray, StringArray, StringViewArray, StructArray};
-use hashbrown::HashTable;
-
 use super::compile::{IdColumn, IdSource};
 use super::day::{DayState, LabelColumnStats};
+use super::texts::{KnownTexts, hash_of};
 use crate::decode::{BatchColumn, LabelColumn, TextColumn};
 use crate::labels::{LabelSetId, Outcome, Refusal, TextForm, form_of};
 use crate::rollups::tables::NameId;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Int32Array, ListArray, MapArray, StringArray, StringViewArray, StructArray};
 
 /// Not looked at yet. Ids never get that far: a day with 2^32 names does not fit into memory.
 const UNRESOLVED: u32 = u32::MAX;
 /// A malformed text that is taken as `{}`; its rows are counted. No name or set has this id either.
 const TAKEN_AS_EMPTY: u32 = u32::MAX - 1;
-
-/// The allocator rounds up, by half of its smallest classes.
-const BYTES_PER_ALLOCATION: usize = 8;
 
 /// A label that is refused, and the row it was met in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,31 +34,28 @@ pub struct Translation {
     codes: Vec<u32>,
     /// How many entries of `codes` are no ids: not looked at yet, or malformed.
     special_code_count: usize,
-    /// Ids of the texts of this chunk that come without a dictionary.
-    texts: HashTable<(Box<str>, u32)>,
-    /// Bytes of these texts, allocations included.
-    text_bytes: usize,
+    /// Texts of the lane that came without a dictionary.
+    pub texts: KnownTexts,
     /// How the column was read, if it holds labels.
     pub stats: LabelColumnStats,
 }
 
 impl Translation {
-    /// Nothing translated yet.
-    pub fn new(column: IdColumn) -> Self {
+    /// Nothing translated yet in this chunk; `texts` are those that the lane knows of the column.
+    pub fn new(column: IdColumn, texts: KnownTexts) -> Self {
         Self {
             column,
             dictionary: None,
             codes: Vec::new(),
             special_code_count: 0,
-            texts: HashTable::new(),
-            text_bytes: 0,
+            texts,
             stats: LabelColumnStats::default(),
         }
     }
 
     /// What is remembered until the chunk ends, in bytes.
     pub fn state_bytes(&self) -> usize {
-        self.codes.len() * 4 + self.texts.allocation_size() + self.text_bytes + self.stats.hash_bytes()
+        self.codes.len() * 4 + self.texts.state_bytes() + self.stats.hash_bytes()
     }
 
     /// The column that is translated.
@@ -160,7 +153,8 @@ impl Translation {
             let code = code.unsigned_abs() as usize;
             let mut id = self.codes[code];
             if id == UNRESOLVED {
-                id = self.resolve(day, values.value(code)).map_err(|refusal| RefusedRow { row, refusal })?;
+                id = resolve(self.column, &mut self.stats, day, values.value(code))
+                    .map_err(|refusal| RefusedRow { row, refusal })?;
                 self.codes[code] = id;
                 self.special_code_count -= usize::from(id != TAKEN_AS_EMPTY);
             }
@@ -191,17 +185,9 @@ impl Translation {
                 self.note_null_text();
                 continue;
             }
-            let text = views.value(row);
-            let hash = hash_of(text);
-            let id = match self.texts.find(hash, |(known, _)| known.as_ref() == text) {
-                Some((_, id)) => *id,
-                None => {
-                    let id = self.resolve(day, text).map_err(|refusal| RefusedRow { row, refusal })?;
-                    self.texts.insert_unique(hash, (Box::from(text), id), |(known, _)| hash_of(known));
-                    self.text_bytes += text.len() + BYTES_PER_ALLOCATION;
-                    id
-                }
-            };
+            let (column, stats) = (self.column, &mut self.stats);
+            let id = self.texts.id_of(views.value(row), |text| resolve(column, stats, day, text));
+            let id = id.map_err(|refusal| RefusedRow { row, refusal })?;
             ids.push(if id == TAKEN_AS_EMPTY { self.counted_as_empty() } else { id });
         }
         Ok(())
@@ -216,23 +202,6 @@ impl Translation {
     fn counted_as_empty(&mut self) -> u32 {
         self.stats.malformed_rows += 1;
         LabelSetId::EMPTY.0
-    }
-
-    fn resolve(&mut self, day: &DayState, text: &str) -> Result<u32, Refusal> {
-        match self.column.source {
-            IdSource::Names => Ok(day.names(self.column.name).lock().add(text).0),
-            IdSource::KnownNames => Ok(day.names(self.column.name).lock().find(text).map_or(NameId::NULL.0, |id| id.0)),
-            IdSource::Equals(constant) => Ok(u32::from(text == constant)),
-            IdSource::HasEntry(key, value) => Ok(u32::from(has_entry(text, key, value))),
-            IdSource::Labels => {
-                let texts = match form_of(text, day.label_rules()) {
-                    TextForm::Operator => &mut self.stats.operator_texts,
-                    TextForm::Json | TextForm::Blank => &mut self.stats.json_texts,
-                };
-                texts.insert(hash_of(text));
-                encode(day.labels.resolve_text(Some(text)))
-            }
-        }
     }
 
     fn translate_map(
@@ -330,6 +299,24 @@ impl Translation {
     }
 }
 
+/// The id of a text that is met for the first time.
+fn resolve(column: IdColumn, stats: &mut LabelColumnStats, day: &DayState, text: &str) -> Result<u32, Refusal> {
+    match column.source {
+        IdSource::Names => Ok(day.names(column.name).lock().add(text).0),
+        IdSource::KnownNames => Ok(day.names(column.name).lock().find(text).map_or(NameId::NULL.0, |id| id.0)),
+        IdSource::Equals(constant) => Ok(u32::from(text == constant)),
+        IdSource::HasEntry(key, value) => Ok(u32::from(has_entry(text, key, value))),
+        IdSource::Labels => {
+            let texts = match form_of(text, day.label_rules()) {
+                TextForm::Operator => &mut stats.operator_texts,
+                TextForm::Json | TextForm::Blank => &mut stats.json_texts,
+            };
+            texts.insert(hash_of(text));
+            encode(day.labels.resolve_text(Some(text)))
+        }
+    }
+}
+
 fn encode(outcome: Outcome) -> Result<u32, Refusal> {
     match outcome {
         Outcome::Set(id) => Ok(id.0),
@@ -341,13 +328,6 @@ fn encode(outcome: Outcome) -> Result<u32, Refusal> {
 /// The exact text `"key": "value"`, with the blank of the stored JSON (contract, section 3.3).
 fn has_entry(text: &str, key: &str, value: &str) -> bool {
     text.contains(&format!("\"{key}\": \"{value}\""))
-}
-
-fn hash_of(text: &str) -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    hasher.write(text.as_bytes());
-    hasher.finish()
 }
 
 fn range(offsets: &[i32], row: usize) -> Range<usize> {

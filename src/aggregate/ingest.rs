@@ -11,6 +11,7 @@ use super::compile::{CompiledKernel, CompiledMeasure, CompiledScan};
 use super::day::{DayState, KernelPartial, Lane};
 use super::grouped::Numbers;
 use super::ids::Translation;
+use super::texts::KnownTexts;
 use crate::decode::{Batch, BatchColumn, DecodeError};
 use crate::error::{ErrorKind, Failure};
 use crate::labels::{LabelSetId, Refusal};
@@ -127,7 +128,7 @@ pub fn ingest(
     let mut counts = ChunkCounts::default();
     let Some(first) = chunk.days.first() else { return Ok(counts) };
     let scan = &first.scans()[chunk.scan];
-    let mut days: Vec<DayIngest<'_>> = chunk.days.iter().map(|day| DayIngest::new(day, scan)).collect();
+    let mut days: Vec<DayIngest<'_>> = chunk.days.iter().map(|day| DayIngest::new(day, scan, chunk.scan)).collect();
     for batch in batches {
         let batch = batch?;
         counts.row_count += batch.row_count as u64;
@@ -138,7 +139,7 @@ pub fn ingest(
     }
     for day in days {
         counts.rows_of_days.push((day.state.day, day.row_count));
-        day.end();
+        day.end(chunk.scan);
     }
     Ok(counts)
 }
@@ -185,10 +186,14 @@ struct DayIngest<'a> {
 }
 
 impl<'a> DayIngest<'a> {
-    fn new(state: &'a DayState, scan: &'a CompiledScan) -> Self {
-        let translations = scan.ids.iter().map(|column| Translation::new(*column)).collect();
+    /// `position` is that of the scan.
+    fn new(state: &'a DayState, scan: &'a CompiledScan, position: usize) -> Self {
+        let lane = state.lane();
+        let mut texts = lane.take_texts(position);
+        texts.resize_with(scan.ids.len(), || KnownTexts::new(state.text_bytes));
+        let translations = scan.ids.iter().zip(texts).map(|(column, texts)| Translation::new(*column, texts)).collect();
         let ids = vec![Vec::new(); scan.ids.len()];
-        Self { state, lane: state.lane(), scan, translations, ids, groups: Vec::new(), row_count: 0 }
+        Self { state, lane, scan, translations, ids, groups: Vec::new(), row_count: 0 }
     }
 
     fn add(&mut self, chunk: &Chunk<'_>, batch: &Batch, rows: Range<usize>) -> Result<(), IngestError> {
@@ -224,8 +229,10 @@ impl<'a> DayIngest<'a> {
         Err(IngestError::Memory { message: self.state.excess_text(excess) })
     }
 
-    fn end(mut self) {
+    /// `position` is that of the scan.
+    fn end(mut self, position: usize) {
         self.hand_over_stats();
+        self.lane.keep_texts(position, self.translations.into_iter().map(|translation| translation.texts).collect());
     }
 
     fn hand_over_stats(&mut self) {

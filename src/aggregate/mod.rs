@@ -13,6 +13,7 @@ mod label_sets;
 mod members;
 mod memory;
 mod names;
+mod texts;
 mod trail;
 
 pub use capacity::CapacityPartial;
