@@ -9,10 +9,9 @@ use uuid::Uuid;
 
 use super::constants::Constants;
 use super::decimal::{DecimalError, decimal};
+use super::error::EnrichError;
 use super::sums::{BatchSums, Sums};
 use super::texts::{NULL, Texts, text_type};
-use crate::error::ErrorKind;
-use crate::impl_failure;
 use crate::labels::LabelSetId;
 use crate::rollups::ocp_daily_summary::{
     COLUMNS, CapacityRow, ColumnValue, Finish, LabelTexts, Namespaces, POD_SUMS, RowKind, UsageRow, VolumeRow,
@@ -65,47 +64,6 @@ pub struct DayColumns {
     labels: Texts,
     constants: Constants,
 }
-
-/// Why rows cannot be stored.
-#[derive(Debug, thiserror::Error)]
-pub enum EnrichError {
-    /// A number that is no decimal.
-    #[error("{day}: {column} of namespace `{namespace}` on node `{node}` {source}")]
-    Decimal {
-        /// Day of the row.
-        day: UsageDay,
-        /// Column of the target.
-        column: &'static str,
-        /// Namespace of the row.
-        namespace: String,
-        /// Node of the row.
-        node: String,
-        /// What is wrong with the number.
-        #[source]
-        source: DecimalError,
-    },
-    /// Arrow refuses the columns: a promise of ours was broken.
-    #[error("{day}: the rows do not form a batch")]
-    Arrow {
-        /// Day of the rows.
-        day: UsageDay,
-        /// What Arrow says.
-        #[source]
-        source: ArrowError,
-    },
-}
-
-impl EnrichError {
-    /// The kind that decides exit code and fix.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Decimal { .. } => ErrorKind::ValueUnusable,
-            Self::Arrow { .. } => ErrorKind::Bug,
-        }
-    }
-}
-
-impl_failure!(EnrichError);
 
 /// The Arrow schema of the rows with plain texts: the columns that the rollup fills, in table order.
 pub fn schema() -> SchemaRef {

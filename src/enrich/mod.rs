@@ -3,8 +3,10 @@
 pub mod batches;
 mod constants;
 pub mod decimal;
+mod error;
 mod sums;
 mod texts;
 
-pub use batches::{DayColumns, EnrichError, NumberForm, Stamp};
+pub use batches::{DayColumns, NumberForm, Stamp};
+pub use error::EnrichError;
 pub use sums::{BatchSums, Sums};

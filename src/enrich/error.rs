@@ -1,0 +1,49 @@
+//! A row that cannot be stored → day, column, namespace and node of it, and the kind of failure.
+
+use arrow_schema::ArrowError;
+
+use super::decimal::DecimalError;
+use crate::error::ErrorKind;
+use crate::impl_failure;
+use crate::time::UsageDay;
+
+/// Why rows cannot be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrichError {
+    /// A number that is no decimal.
+    #[error("{day}: {column} of namespace `{namespace}` on node `{node}` {source}")]
+    Decimal {
+        /// Day of the row.
+        day: UsageDay,
+        /// Column of the target.
+        column: &'static str,
+        /// Namespace of the row.
+        namespace: String,
+        /// Node of the row.
+        node: String,
+        /// What is wrong with the number.
+        #[source]
+        source: DecimalError,
+    },
+    /// Arrow refuses the columns: a promise of ours was broken.
+    #[error("{day}: the rows do not form a batch")]
+    Arrow {
+        /// Day of the rows.
+        day: UsageDay,
+        /// What Arrow says.
+        #[source]
+        source: ArrowError,
+    },
+}
+
+impl EnrichError {
+    /// The kind that decides exit code and fix.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Decimal { .. } => ErrorKind::ValueUnusable,
+            Self::Arrow { .. } => ErrorKind::Bug,
+        }
+    }
+}
+
+impl_failure!(EnrichError);
