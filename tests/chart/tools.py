@@ -9,6 +9,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "charts/gristmill"
 HERE = Path(__file__).resolve().parent
+AWAITED = yaml.safe_load((HERE / "awaited.yaml").read_text(encoding="utf-8"))
 HELM = os.environ.get("HELM", "helm")
 # Helm looks for plugins and credentials in the home folder; a test reads neither.
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "HELM_CACHE_HOME": "/nonexistent"}
