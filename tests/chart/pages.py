@@ -112,6 +112,8 @@ def without_description(schema, path="values"):
         if not part.get("description"):
             found.append(f"{path}.{name}")
         found += without_description(part, f"{path}.{name}")
+        if not path.startswith("values.config"):
+            found += without_description(part.get("items", {}), f"{path}.{name}[]")
     return found
 
 
