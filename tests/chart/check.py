@@ -30,8 +30,10 @@ BASE = CHART / "ci/job-values.yaml"
 def main():
     """Runs every part."""
     parser = argparse.ArgumentParser(prog="scripts/test_chart.sh")
-    parser.add_argument("--update", action="store_true", help="rewrite values.schema.json, the README's table and snapshots")
+    parser.add_argument("--update", action="store_true", help="rewrite values.schema.json, the README's table, awaited.yaml and the snapshots")
     options = parser.parse_args()
+    if options.update:
+        program.forget_arrived()
     parts = [
         ("pages", lambda: check_pages(options.update)),
         ("lint", check_lint),
@@ -146,7 +148,9 @@ def check_program():
         return [f"{case[0].name}, {case[1]}: {text}" for text in found]
 
     with ThreadPoolExecutor(2) as pool:
-        found = program.arrived() + [text for texts in pool.map(one, cases) for text in texts]
+        found = [text for texts in pool.map(one, cases) for text in texts]
+    arrived = [entry for entries in program.arrived().values() for entry in entries]
+    found += [f"tests/chart/awaited.yaml: the program knows {entry} (scripts/test_chart.sh --update)" for entry in arrived]
     return f"{len(cases)} configurations, their options and variables known to the program, no planted secret in sight", found
 
 
