@@ -30,7 +30,8 @@ BASE = CHART / "ci/job-values.yaml"
 def main():
     """Runs every part."""
     parser = argparse.ArgumentParser(prog="scripts/test_chart.sh")
-    parser.add_argument("--update", action="store_true", help="rewrite values.schema.json, the README's table, awaited.yaml and the snapshots")
+    what = "rewrite values.schema.json, the README's table, awaited.yaml and the snapshots"
+    parser.add_argument("--update", action="store_true", help=what)
     options = parser.parse_args()
     if options.update:
         program.forget_arrived()
@@ -88,7 +89,10 @@ def check_lint():
 
 def check_manifests():
     """Every example in every mode on every version: schemas of Kubernetes, and our own laws."""
-    cases = [(path, mode, version) for path in EXAMPLES for mode in MODES for version in KUBE_VERSIONS]
+    cases = [(path, {"mode": mode}, version) for path in EXAMPLES for mode in MODES for version in KUBE_VERSIONS]
+    # Where an operator overrules the version.
+    for policy in ("always", "never"):
+        cases += [(BASE, {"mode": mode, "podFailurePolicy": policy}, version) for mode in MODES for version in KUBE_VERSIONS]
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda case: check_case(*case), cases))
     found = [text for texts, _, _ in results for text in texts]
@@ -97,17 +101,16 @@ def check_manifests():
         found.append(f"only {validated} manifests and {custom} custom resources were rendered")
     versions = ", ".join(version.removesuffix(".0") for version in KUBE_VERSIONS)
     return (
-        f"{len(EXAMPLES)} examples x {len(MODES)} modes on Kubernetes {versions}: {validated} manifests against their "
+        f"{len(EXAMPLES)} examples x {len(MODES)} modes and more on Kubernetes {versions}: {validated} manifests against their "
         f"schemas, {custom} of {', '.join(sorted(CUSTOM_KINDS))} by assertions",
         found,
     )
 
 
-def check_case(path, mode, version):
+def check_case(path, more, version):
     """(complaints, manifests validated, custom resources) of one rendering."""
-    where = f"{path.name}, {mode}, {version}"
-    arguments = ["--set", f"mode={mode}"]
-    text, error = template(path, version, *arguments)
+    where = f"{path.name}, {', '.join(more.values())}, {version}"
+    text, error = template(path, version, *(f"--set={key}={value}" for key, value in more.items()))
     if error:
         return [f"{where}: {error}"], 0, 0
     try:
@@ -115,7 +118,7 @@ def check_case(path, mode, version):
     except yaml.YAMLError as problem:
         return [f"{where}: {problem}"], 0, 0
     found = schema_complaints(manifests, version)
-    found += laws.complaints(manifests, version, merged(path, {"mode": mode})) + laws.custom_resources(manifests)
+    found += laws.complaints(manifests, version, merged(path, more)) + laws.custom_resources(manifests)
     custom = sum(manifest["kind"] in CUSTOM_KINDS for manifest in manifests)
     return [f"{where}: {text}" for text in found], len(manifests) - custom, custom
 

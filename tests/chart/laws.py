@@ -136,7 +136,7 @@ def job(spec, kube_version, values):
     minor = int(kube_version.split(".")[1])
     asked = values["podFailurePolicy"]
     has_policy = {"always": True, "never": False}.get(asked, minor >= 31)
-    has_indexes = {"always": True, "never": False}.get(asked, minor >= 33) and values["mode"] == "indexedJob"
+    has_indexes = {"always": minor >= 29, "never": False}.get(asked, minor >= 33) and values["mode"] == "indexedJob"
     if ("podFailurePolicy" in spec) != has_policy:
         found.append(f"podFailurePolicy on {kube_version}: {'podFailurePolicy' in spec}")
     if ("backoffLimitPerIndex" in spec) != has_indexes or ("backoffLimit" in spec) == has_indexes:

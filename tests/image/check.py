@@ -25,12 +25,13 @@ import files  # noqa: E402
 
 # The benchmark's servers and the chart test's Helm.
 from database import Database  # noqa: E402
-from process import BenchmarkError, require, stop_on_signals, write_json  # noqa: E402
+from process import BenchmarkError, measure, require, stop_on_signals, write_json  # noqa: E402
 from program import without_awaited  # noqa: E402
 from storage import own_bucket  # noqa: E402
 from tools import CHART, documents, pod_templates, template  # noqa: E402
 
 GRISTMILL, S3_SERVER = os.environ["GRISTMILL"], os.environ["S3_SERVER"]
+ASSEMBLE = REPOSITORY / "scripts/assemble_image.sh"
 STORAGE_NAME = "storage.gristmill.test"
 NAME_SERVER = "127.0.0.77"
 KUBE_VERSION = "1.34.0"
@@ -52,8 +53,9 @@ def main():
         folder.chmod(0o755)
         image = folder / "image"
         try:
-            require([REPOSITORY / "scripts/assemble_image.sh", GRISTMILL, image])
+            require([ASSEMBLE, GRISTMILL, image])
             check_content(image)
+            check_refusals(image, folder)
             check_main_job(Root(image, folder, isolate), folder)
         finally:
             # Nothing in the image may be written, folders included.
@@ -88,6 +90,17 @@ def check_content(image):
     size = sum(path.stat().st_size for path in content.values())
     program = content["usr/bin/gristmill"].stat().st_size
     say(f"image: {len(content)} files, {len(libraries)} of them shared objects; {mebibytes(size - program)} besides the program")
+
+
+def check_refusals(image, folder):
+    """What cannot become an image is refused: a folder in use, a script, a program that is not there."""
+    script = folder / "script"
+    script.write_text("#!/bin/true\n", encoding="ascii")
+    script.chmod(0o755)
+    refused = {(GRISTMILL, image): "is not empty", (script, folder / "a"): "ldd cannot read", (folder / "none", folder / "b"): "no program"}
+    for arguments, reason in refused.items():
+        ended = measure([ASSEMBLE, *arguments])
+        expect(ended.exit_code == 1 and reason in ended.stderr, f"not refused because {reason}: {ended}")
 
 
 def check_main_job(root, folder):
@@ -321,13 +334,14 @@ class NameServer:
 
     def serve(self):
         """One answer per question: 127.0.0.1 for an address, nothing for what else is asked."""
+        wanted = b"".join(bytes([len(part)]) + part.encode() for part in STORAGE_NAME.split(".")) + b"\0"
         while True:
             try:
                 question, asker = self.socket.recvfrom(512)
             except OSError:
                 return
             end = question.index(b"\0", 12) + 5
-            is_known = question[12:end - 4] == b"".join(bytes([len(part)]) + part.encode() for part in STORAGE_NAME.split(".")) + b"\0"
+            is_known = question[12 : end - 4] == wanted
             is_address = question[end - 4 : end - 2] == b"\0\1"
             answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1" if is_known and is_address else b""
             flags = b"\x84\0" if is_known else b"\x84\3"

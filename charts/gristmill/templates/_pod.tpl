@@ -200,7 +200,7 @@ volumes:
 
 {{/* What Kubernetes does with each exit code (docs/operations.md); nothing on clusters that cannot. Takes root, indexed. */}}
 {{- define "gristmill.podFailurePolicy" -}}
-{{- if include "gristmill.has" (list .root "1.31.0-0") }}
+{{- if include "gristmill.has" (list .root "1.26.0-0" "1.31.0-0") }}
 podFailurePolicy:
   rules:
     # The node was drained or the pod preempted: not the pod's fault.
@@ -229,19 +229,18 @@ podFailurePolicy:
 {{- end }}
 {{- end -}}
 
-{{/* Whether a field may be used: stable since this version, or asked for by podFailurePolicy. Takes root, version. */}}
+{{/* Whether a field may be used. Takes root, the version where it is switched on, the version where it is stable. */}}
 {{- define "gristmill.has" -}}
 {{- $root := index . 0 -}}
-{{- $asked := get (dict "always" true "never" false) $root.Values.podFailurePolicy -}}
-{{- if eq $root.Values.podFailurePolicy "auto" }}{{ $asked = semverCompare (printf ">=%s" (index . 1)) $root.Capabilities.KubeVersion.Version }}{{ end -}}
-{{- if $asked }}yes{{ end -}}
+{{- $since := get (dict "always" (index . 1) "auto" (index . 2)) $root.Values.podFailurePolicy -}}
+{{- if $since }}{{ if semverCompare (printf ">=%s" $since) $root.Capabilities.KubeVersion.Version }}yes{{ end }}{{ end -}}
 {{- end -}}
 
 {{/* The specification of the Job, whoever makes it. */}}
 {{- define "gristmill.jobSpec" -}}
 {{- $values := .Values -}}
 {{- $indexed := eq $values.mode "indexedJob" -}}
-{{- $perIndex := and $indexed (eq (include "gristmill.has" (list . "1.33.0-0")) "yes") -}}
+{{- $perIndex := and $indexed (eq (include "gristmill.has" (list . "1.29.0-0" "1.33.0-0")) "yes") -}}
 {{- $configText := "" -}}
 {{- $arguments := list "run" "--config" "/etc/gristmill/config/config.yaml" -}}
 {{- if $values.existingConfigMap -}}
