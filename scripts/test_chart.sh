@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the chart without a cluster: schema and README are up to date, helm lint, every example in every mode on five versions of
+# Tests the chart without a cluster: schema and README are up to date, helm lint, every example in every mode on six versions of
 # Kubernetes against their schemas, the restricted pod security, the program on every rendered configuration, bad values
 # refused, broken copies of the chart noticed, rendered examples as reviewed. tests/chart/check.py does it.
 #

@@ -137,6 +137,7 @@ def check_main_job(root, folder):
                 root.run(release.pod(component, secrets, schema))
             found = database.fingerprint(schema)
             expect(found == expected, f"secrets as {secrets}: rows and checksum {found}, outside {expected}")
+            check_report(root)
             say(f"init-db, check and run with secrets as {secrets}: {found.split()[0]} rows, the same as outside")
 
         check_compose(database, folder)
@@ -167,6 +168,14 @@ def rows_outside(database, bucket, folder):
     expected = database.fingerprint("outside")
     expect(int(expected.split()[0]) > 100, f"only {expected} rows outside: the test would compare nothing")
     return expected
+
+
+def check_report(root):
+    """What the run left for the pod's status, if the program leaves anything."""
+    schema = json.loads((REPOSITORY / "config/config.schema.json").read_text(encoding="utf-8"))
+    if "termination_log" in schema["properties"]["logging"]["properties"]:
+        text = root.termination_log.read_text(encoding="utf-8")
+        expect(0 < len(text) <= 4096 and json.loads(text)["exit_code"] == 0, f"/dev/termination-log holds: {text}")
 
 
 def check_compose(database, folder):
@@ -283,19 +292,19 @@ class Root:
 
     def __init__(self, image, folder, isolate):
         self.image, self.folder, self.isolate = image, folder, isolate
+        self.termination_log = folder / "termination-log"
         # As OpenShift takes one from a range of the namespace.
         self.uid = random.randrange(1_000_000_000, 1_999_999_999)
 
     def run(self, pod, arguments=None, code=0, says="", look_around=False, overlaid=None):
         """Runs the program with a pod's mounts and environment; it must end with `code`."""
-        log = self.folder / "termination-log"
-        log.write_text("", encoding="ascii")
-        log.chmod(0o666)
+        self.termination_log.write_text("", encoding="ascii")
+        self.termination_log.chmod(0o666)
         hosts, resolver = self.folder / "hosts", self.folder / "resolv.conf"
         hosts.write_text("127.0.0.1 localhost\n", encoding="ascii")
         resolver.write_text(f"nameserver {NAME_SERVER}\noptions timeout:2 attempts:2\n", encoding="ascii")
         specification = self.folder / "specification.json"
-        mounted = {"/dev/termination-log": log, "/etc/hosts": hosts, "/etc/resolv.conf": resolver, **(overlaid or {})}
+        mounted = {"/dev/termination-log": self.termination_log, "/etc/hosts": hosts, "/etc/resolv.conf": resolver, **(overlaid or {})}
         write_json(
             specification,
             {
