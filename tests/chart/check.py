@@ -19,7 +19,7 @@ import program
 from tools import AWAITED, CHART, HERE, REPOSITORY, documents, helm, template
 
 # The oldest that the chart takes, the one before and after fields became stable, the newest whose schemas are at hand.
-KUBE_VERSIONS = ["1.27.0", "1.28.0", "1.30.0", "1.31.0", "1.33.0", "1.37.0"]
+KUBE_VERSIONS = ["1.27.0", "1.29.0", "1.30.0", "1.31.0", "1.33.0", "1.37.0"]
 SNAPSHOT_VERSION = "1.33.0"
 MODES = ["job", "cronjob", "indexedJob"]
 CUSTOM_KINDS = {"PodMonitor", "PrometheusRule"}

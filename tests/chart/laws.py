@@ -135,7 +135,7 @@ def job(spec, kube_version, values):
     found = []
     minor = int(kube_version.split(".")[1])
     asked = values["podFailurePolicy"]
-    has_policy = {"always": minor >= 28, "never": False}.get(asked, minor >= 31)
+    has_policy = {"always": minor >= 29, "never": False}.get(asked, minor >= 31)
     has_indexes = {"always": minor >= 29, "never": False}.get(asked, minor >= 33) and values["mode"] == "indexedJob"
     if ("podFailurePolicy" in spec) != has_policy:
         found.append(f"podFailurePolicy on {kube_version}: {'podFailurePolicy' in spec}")

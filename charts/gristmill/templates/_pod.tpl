@@ -200,7 +200,7 @@ volumes:
 
 {{/* What Kubernetes does with each exit code (docs/operations.md); nothing on clusters that cannot. Takes root, indexed. */}}
 {{- define "gristmill.podFailurePolicy" -}}
-{{- if include "gristmill.has" (list .root "1.28.0-0" "1.31.0-0") }}
+{{- if include "gristmill.has" (list .root "1.29.0-0" "1.31.0-0") }}
 podFailurePolicy:
   rules:
     # The node was drained or the pod preempted: not the pod's fault.
