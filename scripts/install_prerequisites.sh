@@ -2,7 +2,9 @@
 # Installs what building and testing need on Debian or Ubuntu, as far as it is missing: a C compiler, PostgreSQL's
 # programs (no server is started), Python and the Rust toolchain. Says what it will install and asks first on a terminal.
 #
-#   scripts/install_prerequisites.sh [-y]     -y: do not ask
+#   scripts/install_prerequisites.sh [-y] [--tests]
+#       -y       do not ask
+#       --tests  also what only tests need: npm and Python's venv, which fetch the chart's tools
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,11 +12,15 @@ say() { echo "install_prerequisites.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
 answer=ask
-case "${1:-}" in
-    -y) answer=yes ;;
-    "") [ -t 0 ] || answer=yes ;; # nobody is there to ask
-    *) fail "usage: $0 [-y]" ;;
-esac
+for_tests=no
+for argument in "$@"; do
+    case "$argument" in
+        -y) answer=yes ;;
+        --tests) for_tests=yes ;;
+        *) fail "usage: $0 [-y] [--tests]" ;;
+    esac
+done
+[ -t 0 ] || answer=yes # nobody is there to ask
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
 rust_version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -36,6 +42,10 @@ if ! has cc || ! has make; then packages+=(build-essential); fi
 if ! has openssl; then packages+=(openssl); fi
 if ! has_postgres; then packages+=(postgresql); fi
 if ! has python3; then packages+=(python3); fi
+if [ $for_tests = yes ]; then
+    if ! has npm; then packages+=(npm); fi
+    if ! python3 -c 'import ensurepip, venv' 2> /dev/null; then packages+=(python3-venv); fi
+fi
 need_rust=no
 if ! has_rust; then
     need_rust=yes

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that must pass before a change is accepted: format, lints, all tests, documentation, and the checks of the
-# benchmark (not the benchmark itself).
+# Everything that must pass before a change is accepted: format, lints, all tests, documentation, the chart, the image, and
+# the checks of the benchmark (not the benchmark itself).
 #
 #   scripts/test.sh [-y]     installs what is missing; -y: do not ask
 #
@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-./scripts/install_prerequisites.sh "$@"
+./scripts/install_prerequisites.sh --tests "$@"
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 if [ -n "${CI:-}" ]; then
     export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/gristmill/target}"
@@ -27,6 +27,8 @@ step format cargo fmt --check
 step lints cargo clippy --locked --all-targets -- -D warnings
 step tests cargo test --locked
 step checks python3 -B benchmarks/e2e/test_checks.py
+step chart scripts/test_chart.sh
+step image scripts/test_image.sh
 step docs env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 echo "== all passed"
