@@ -205,7 +205,7 @@ impl Sink for PostgresSink {
             lease.end_look(ACTION).await?;
             Ok(counts)
         };
-        async move { Ok(retrying(ACTION, count).await?) }.boxed()
+        async move { if days.is_empty() { Ok(BTreeMap::new()) } else { Ok(retrying(ACTION, count).await?) } }.boxed()
     }
 }
 
