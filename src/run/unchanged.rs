@@ -102,7 +102,9 @@ impl Decisions {
     /// Takes unchanged days out of the plan, and gives up those whose objects are gone.
     pub fn apply(&self, plan: &mut Plan) {
         let unchanged = self.unchanged();
-        info!(window = %plan.window, unchanged = unchanged.len(), "days compared with the ledger");
+        if !unchanged.is_empty() {
+            info!(window = %plan.window, day_count = unchanged.len(), "days are left out, nothing changed");
+        }
         plan.leave_out(&unchanged);
         for (day, state) in &self.states {
             if let DayState::Disappeared { recorded } = state {
