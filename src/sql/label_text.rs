@@ -3,7 +3,9 @@
 //! Written from the contract for the second engine; nothing here comes from the native label code.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::number_text::numeric_text;
@@ -45,6 +47,31 @@ pub(super) enum LabelProblem {
     Number,
 }
 
+/// The members of a JSON object as they come, repeated keys included.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
 impl LabelRules {
     pub(super) fn new(semantics: Semantics, enabled_keys: &[String], malformed_is_empty: bool) -> Self {
         let mut kept_keys: BTreeSet<String> = enabled_keys.iter().cloned().collect();
@@ -70,12 +97,14 @@ impl LabelRules {
         if self.semantics == Semantics::Balanced && trimmed.starts_with(OPERATOR_PREFIX) {
             return self.kept_of_operator(trimmed).map(|set| Some(canonical(&set)));
         }
-        let Ok(object) = serde_json::from_str::<BTreeMap<String, Value>>(text) else {
+        let Ok(Members(members)) = serde_json::from_str::<Members>(text) else {
             return if self.malformed_is_empty { Ok(Some("{}".to_owned())) } else { Err(LabelProblem::Malformed) };
         };
-        if is_trino && object.values().any(|value| value.is_array() || value.is_object()) {
+        // Row 5 speaks of any nested value inside the object: one that a later member of the same key overwrites is there as well.
+        if is_trino && members.iter().any(|(_, value)| value.is_array() || value.is_object()) {
             return Err(LabelProblem::Nested);
         }
+        let object: BTreeMap<String, Value> = members.into_iter().collect();
         if self.semantics == Semantics::SelfHosted && grouped.is_none() {
             // The whole text becomes jsonb there before any key is chosen. A map has no text.
             if escapes_nul(text) {

@@ -62,6 +62,8 @@ fn nested_values_become_jsonb_text_or_an_error() {
     assert_eq!(kept(Semantics::Balanced, text).as_deref(), Ok(expected));
     assert_eq!(kept(Semantics::SelfHosted, text).as_deref(), Ok(expected));
     assert_eq!(kept(Semantics::Trino, r#"{"zz": []}"#), Err(LabelProblem::Nested));
+    // Also where a later member of the same key overwrites it.
+    assert_eq!(kept(Semantics::Trino, r#"{"zz": [], "zz": "flat"}"#), Err(LabelProblem::Nested));
 }
 
 #[test]
