@@ -90,7 +90,7 @@ fn mutate(random: &mut Random, seeds: &[&str]) -> String {
         match random.below(12) {
             0 => text.truncate(from),
             1 => text.replace_range(from..to, ""),
-            2 => text.insert_str(from, &text[from..to].to_owned()),
+            2 => text.insert_str(from, &text.clone()[from..to]),
             3 | 4 => text.insert_str(from, random.pick(&PIECES)),
             5 => {
                 let mut bytes = text.into_bytes();

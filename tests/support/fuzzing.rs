@@ -27,9 +27,11 @@ use grind_object::Object;
 use label_oracle::{ALL, compare, read, same_as_second_engine, store_of};
 use records::{Fields, Records, whole_records};
 
+/// What takes any bytes.
+pub type Target = fn(&[u8]);
+
 /// The names of the targets and what they call.
-pub const TARGETS: [(&str, fn(&[u8])); 4] =
-    [("config", config), ("csv", csv), ("footers", footers), ("labels", labels)];
+pub const TARGETS: [(&str, Target); 4] = [("config", config), ("csv", csv), ("footers", footers), ("labels", labels)];
 
 /// A label text, by all semantics, against a general reader of JSON.
 pub fn labels(data: &[u8]) {
