@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, StringArray};
 use gristmill::schema::source::ReportType;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
@@ -257,4 +257,32 @@ fn print_table(groups: &[(&str, usize, Counts, u64)]) {
 fn print_row(name: &str, kinds: usize, counts: &Counts, rows: u64, stages: &[Stage]) {
     let cells: Vec<String> = stages.iter().map(|stage| counts.get(stage).copied().unwrap_or(0).to_string()).collect();
     println!("| {name} | {kinds} | {} | {} | {rows} |", counts.values().sum::<u64>(), cells.join(" | "));
+}
+
+/// Written by pyarrow 26 with `write_page_checksum=True`, uncompressed, labels in plain pages.
+const WITH_CHECKSUMS: &[u8] = include_bytes!("checksums.parquet");
+
+#[test]
+fn a_changed_value_is_seen_where_pages_have_checksums_and_only_there() {
+    let with = Object::new(ReportType::PodUsage, "with checksums", WITH_CHECKSUMS.to_vec());
+    assert_eq!(with.grind().stage, Stage::Taken);
+    let [(report, mut columns), ..] = reports(1);
+    let labels = columns.iter_mut().find(|(name, _)| *name == "pod_labels").unwrap();
+    labels.1 = Arc::new(StringArray::from(vec!["{\"app\": \"shop\"}"; labels.1.len()]));
+    let plain = WriterProperties::builder().set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED);
+    let without = Object::new(report, "without checksums", parquet_with(columns, plain));
+    for (object, seen) in [(with, true), (without, false)] {
+        let mut bytes = object.bytes.to_vec();
+        // The first ones are statistics in the header of the page.
+        let mut values = bytes.windows(4).enumerate().filter(|(_, window)| window == b"shop");
+        let (value, _) = values.nth(9).unwrap();
+        bytes[value + 3] = b't';
+        let ground = object.with(bytes).grind();
+        assert_eq!(ground.stage, if seen { Stage::Page } else { Stage::Taken }, "{}: {ground:?}", object.key);
+        if seen {
+            let place =
+                "object `with checksums`, row group 0: column `pod_labels`, page 0: its checksum is another one";
+            assert_eq!(ground.message.as_deref(), Some(place));
+        }
+    }
 }

@@ -22,12 +22,6 @@ struct Grant {
     object: String,
 }
 
-impl Grant {
-    fn sql(&self, verb: &str, to_or_from: &str, role: &str) -> String {
-        format!("{verb} {} ON {} {to_or_from} {role}", self.privilege, self.object)
-    }
-}
-
 /// The first table of the section, row by row.
 fn documented(database: &str) -> Vec<Grant> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
@@ -65,11 +59,10 @@ fn table(name: &str) -> String {
     if name.contains('.') { format!("table {name}") } else { format!("table tenant.{name}") }
 }
 
-/// A filled database, a role that has nothing yet, and newer reports.
+/// A filled database in which nobody but its owner has any privilege, and newer reports.
 struct Bed {
     _folder: tempfile::TempDir,
     client: Client,
-    role: String,
     settings: Value,
     grants: Vec<Grant>,
 }
@@ -85,20 +78,35 @@ impl Bed {
         Invocation::with("run", &settings).run().await.expect(0, &[]);
         Delivery::of(&DAYS, 2.0).write(folder.path());
         let client = database::client(&postgres).await;
-        let role = format!("r_{}", Uuid::new_v4().simple());
-        let sql = format!(
-            "CREATE ROLE {role} LOGIN PASSWORD 'pw'; REVOKE ALL ON DATABASE {} FROM PUBLIC; \
-             REVOKE ALL ON SCHEMA public FROM PUBLIC",
-            postgres.database
-        );
+        let database = &postgres.database;
+        let sql = format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC");
         client.batch_execute(&sql).await.unwrap();
+        let grants = documented(database);
+        Self { _folder: folder, client, settings, grants }
+    }
+
+    /// A new role with all documented privileges but one, and settings with that role.
+    async fn role_without(&self, missing: Option<&Grant>) -> (String, Value) {
+        let role = format!("r_{}", Uuid::new_v4().simple());
+        self.client.batch_execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'pw'")).await.unwrap();
+        for grant in self.grants.iter().filter(|grant| Some(*grant) != missing) {
+            let sql = format!("GRANT {} ON {} TO {role}", grant.privilege, grant.object);
+            self.client.batch_execute(&sql).await.unwrap();
+        }
+        let mut settings = self.settings.clone();
         settings["target"]["postgres"]["user"] = json!(role);
         settings["target"]["postgres"]["password"] = json!("pw");
-        let grants = documented(&postgres.database);
-        for grant in &grants {
-            client.batch_execute(&grant.sql("GRANT", "TO", &role)).await.unwrap();
-        }
-        Self { _folder: folder, client, role, settings, grants }
+        (role, settings)
+    }
+
+    async fn is_refused_without(&self, missing: &Grant) {
+        let (role, settings) = self.role_without(Some(missing)).await;
+        let lacks = format!("role `{role}` lacks {} on {}", missing.privilege, missing.object);
+        let fix = format!("GRANT {} ON", missing.privilege);
+        Invocation::with("check", &settings).run().await.expect(78, &[&lacks, &fix]);
+        let run = Invocation::with("run", &settings).run().await;
+        run.expect(78, &[&lacks, &fix, "grant the privilege that the message names"]);
+        assert_eq!(run.report["exit_code"], 78);
     }
 }
 
@@ -107,36 +115,28 @@ async fn without_any_one_of_them_nothing_is_written_and_it_is_named() {
     let bed = Bed::new().await;
     assert_eq!(bed.grants.len(), 13, "{:#?}", bed.grants);
     let before = rerun::snapshot(&bed.client).await;
-    for grant in &bed.grants {
-        bed.client.batch_execute(&grant.sql("REVOKE", "FROM", &bed.role)).await.unwrap();
-        let lacks = format!("role `{}` lacks {} on {}", bed.role, grant.privilege, grant.object);
-        let fix = format!("GRANT {} ON", grant.privilege);
-        let (check, run) =
-            tokio::join!(Invocation::with("check", &bed.settings).run(), Invocation::with("run", &bed.settings).run());
-        check.expect(78, &[&lacks, &fix]);
-        run.expect(78, &[&lacks, &fix, "grant the privilege that the message names"]);
-        assert_eq!(run.report["exit_code"], 78);
-        assert_eq!(rerun::snapshot(&bed.client).await, before, "{grant:?}: nothing is written");
-        bed.client.batch_execute(&grant.sql("GRANT", "TO", &bed.role)).await.unwrap();
-    }
+    let refusals = bed.grants.iter().map(|grant| bed.is_refused_without(grant));
+    futures::future::join_all(refusals).await;
+    assert_eq!(rerun::snapshot(&bed.client).await, before, "nothing is written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_all_of_them_everything_works() {
     let bed = Bed::new().await;
+    let (_, settings) = bed.role_without(None).await;
     let before = rerun::snapshot(&bed.client).await;
-    Invocation::with("check", &bed.settings).run().await.expect(0, &["nothing stands in the way of a run"]);
-    Invocation::with("run", &bed.settings).run().await.expect(0, &["written"]);
+    Invocation::with("check", &settings).run().await.expect(0, &["nothing stands in the way of a run"]);
+    Invocation::with("run", &settings).run().await.expect(0, &["written"]);
     let written = rerun::snapshot(&bed.client).await;
     assert_ne!(written.rows, before.rows);
-    Invocation::with("run", &bed.settings).run().await.expect(0, &[]);
+    Invocation::with("run", &settings).run().await.expect(0, &[]);
     assert_eq!(rerun::snapshot(&bed.client).await.rows, written.rows);
 
     let files = tempfile::tempdir().unwrap();
-    let mut into_files = into_csv(bed.settings.clone(), files.path());
-    into_files["target"]["postgres"] = bed.settings["target"]["postgres"].clone();
+    let mut into_files = into_csv(settings.clone(), files.path());
+    into_files["target"]["postgres"] = settings["target"]["postgres"].clone();
     Invocation::with("run", &into_files).run().await.expect(0, &[]);
     let against = files.path().to_str().unwrap();
-    let verified = Invocation::with("verify", &bed.settings).arguments(&["--against", against]).run().await;
+    let verified = Invocation::with("verify", &settings).arguments(&["--against", against]).run().await;
     verified.expect(0, &[]);
 }

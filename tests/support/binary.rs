@@ -97,6 +97,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// The arguments that any user of the machine can see.
+    pub fn visible_arguments(&self) -> String {
+        let id = self.child.as_ref().expect("it runs").id();
+        String::from_utf8_lossy(&std::fs::read(format!("/proc/{id}/cmdline")).expect("the process list")).into_owned()
+    }
+
     /// Sends SIGTERM to it and to nothing else.
     pub fn terminate(&self) {
         let id = self.child.as_ref().expect("it runs").id().to_string();
