@@ -1,11 +1,11 @@
 //! Record batches in the target's column order → frames of PostgreSQL's binary COPY format → rows in the table.
 //!
 //! Encoding is computation and knows no connection; sending waits and computes nothing. Each column's encoder follows
-//! the type that the catalog names, not the Arrow type. Random row ids are made here.
+//! the type that the catalog names, not the Arrow type. Row ids are made here.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int32Type};
@@ -126,7 +126,7 @@ impl DayEncoder {
     }
 
     /// Encodes the rows of a batch; `first_row_index` is the position of its first row in the day.
-    /// Shape: n rows of 36 columns → frames of at most 4 MiB; row order is kept, each row gets a random version 4 uuid.
+    /// Shape: n rows of 36 columns → frames of at most 4 MiB; row order is kept, each row gets a version 7 uuid.
     /// Errors: a value that the target cannot hold, named by column and position; a batch with other columns.
     pub fn encode(&self, batch: &RecordBatch, first_row_index: usize) -> Result<Vec<Bytes>, EncodeError> {
         let columns = self.columns(batch, first_row_index)?;
@@ -285,29 +285,38 @@ fn fits(found: &DataType, target_type: TargetType) -> bool {
     }
 }
 
-/// Random version 4 ids for the rows of a batch. The operating system is asked once: it gives the start of two sequences, and
-/// an id is a place in both.
+/// Version 7 ids for the rows of a batch: time, number of the row, 62 random bits (RFC 9562, section 5.7). Ids that grow let the
+/// index of the primary key grow at its end; random ones touch all of it.
 struct RowIds {
-    state: [u64; 2],
+    milliseconds: u64,
+    row: u64,
+    state: u64,
 }
 
 impl RowIds {
+    /// Asks the operating system once for the time and the start of the random sequence.
     fn new() -> Self {
-        let (first, second) = (Uuid::new_v4().as_u64_pair(), Uuid::new_v4().as_u64_pair());
+        let (first, second) = Uuid::new_v4().as_u64_pair();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let milliseconds = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         // Each half has bits that are the same in every uuid; two of them together have none.
-        Self { state: [first.0 ^ second.1.rotate_left(32), first.1 ^ second.0.rotate_left(32)] }
+        Self { milliseconds, row: 0, state: first ^ second.rotate_left(32) }
     }
 
-    /// The next id. (The mixing is that of SplitMix64, Steele and others, 2014; repeats are as unlikely as for random ids.)
+    /// The next id. (The mixing is that of SplitMix64, Steele and others, 2014; repeats are as unlikely as for random bits.)
     fn next(&mut self) -> [u8; 16] {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        // 4,096 rows have the same time; those after them are said to be a millisecond later.
+        let time_and_row = (self.milliseconds << 12).wrapping_add(self.row);
+        self.row += 1;
+        let first = ((time_and_row >> 12) << 16) | 0x7000 | (time_and_row & 0xFFF);
+        let second = ((mixed ^ (mixed >> 31)) >> 2) | (1 << 63);
         let mut bytes = [0; 16];
-        for (state, half) in self.state.iter_mut().zip(bytes.chunks_exact_mut(8)) {
-            *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            half.copy_from_slice(&(mixed ^ (mixed >> 31)).to_be_bytes());
-        }
-        *uuid::Builder::from_random_bytes(bytes).as_uuid().as_bytes()
+        bytes[..8].copy_from_slice(&first.to_be_bytes());
+        bytes[8..].copy_from_slice(&second.to_be_bytes());
+        bytes
     }
 }
 

@@ -20,9 +20,10 @@ pub const ROW_OWNER_COLUMNS: [&str; 4] =
 
 /// Rows that no cloud has priced; what the reference's own delete spares are the others.
 const NOT_BACK_POPULATED: &str = "(\"infrastructure_raw_cost\" IS NULL OR \"infrastructure_raw_cost\" = 0)";
-/// Rows that no later step of the reference added.
+/// Rows that no later step of the reference added. A count and not three tests, because before the first ANALYZE PostgreSQL takes
+/// null for rare and reads the index of such a column, whose every row qualifies: a scan of the month for each day.
 const NOT_OF_A_LATER_STEP: &str =
-    "\"cost_model_rate_type\" IS NULL AND \"monthly_cost_type\" IS NULL AND \"distributed_cost\" IS NULL";
+    "num_nulls(\"cost_model_rate_type\", \"monthly_cost_type\", \"distributed_cost\") = 3";
 
 /// Fixed-point units in one: 10^15, the scale of the decimals.
 const UNITS: &str = "1000000000000000::numeric";
@@ -60,7 +61,7 @@ impl Scope {
             Replace::Own => format!("{NOT_OF_A_LATER_STEP} AND {NOT_BACK_POPULATED}"),
             Replace::Reference => NOT_BACK_POPULATED.to_owned(),
         };
-        let sql = format!("DELETE FROM {} WHERE {} AND {rows}", self.table.quoted(), self.days_clause());
+        let sql = format!("DELETE FROM {} WHERE {} AND {rows}", self.table.quoted(), self.day_clause());
         connection.execute(action, &sql, &self.parameters(day, day).as_slice()).await
     }
 
@@ -85,7 +86,7 @@ impl Scope {
             "SELECT {} FROM {} WHERE {} AND {NOT_OF_A_LATER_STEP} AND {NOT_BACK_POPULATED}",
             selected.join(", "),
             self.table.quoted(),
-            self.days_clause()
+            self.day_clause()
         );
         let row = connection.query_one(action, &sql, &self.parameters(day, day).as_slice()).await?;
         let sums = (0..columns.len() + of_usage.len()).map(|index| row.get(index + 1)).collect();
@@ -127,6 +128,12 @@ impl Scope {
         let parameters = self.parameters(window.start, window.end);
         let counted = connection.query_one(&action, &sql, &parameters.as_slice()).await?;
         Ok(counted.get::<_, i64>(0).unsigned_abs())
+    }
+
+    /// Day $1, which is $2 as well, of the report period or source $3. Saying both makes its index the cheapest way also before the first
+    /// ANALYZE, when each comparison is taken to leave one row in two hundred; the owner's index leaves a whole month.
+    fn day_clause(&self) -> String {
+        format!("{} = $1 AND {}", quote(OCP_DAILY_SUMMARY.day_column), self.days_clause())
     }
 
     /// Days $1 to $2 of the report period or source $3. The day is compared twice so that partitions are pruned.

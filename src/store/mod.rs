@@ -1,9 +1,10 @@
 //! Configuration → one shared object store client: S3, MinIO or a local folder.
 //!
 //! Everything that leaves the process towards the storage goes through [`Store`]: it bounds the requests under way, counts
-//! them, tries them again, ties every read to the object that was listed, and turns answers into [`StoreError`]. It never
-//! keeps object bytes.
+//! them, tries them again, ties every read to the object that was listed, and turns answers into [`StoreError`]. It keeps
+//! no object bytes, only memory for them.
 
+mod buffers;
 mod client;
 mod error;
 mod throttle;
@@ -31,6 +32,7 @@ use crate::runtime::retry::RetryPolicy;
 use crate::telemetry::metrics::{self, RetryTo};
 use crate::units::Bytes;
 
+use buffers::Buffers;
 use throttle::Throttle;
 
 pub use error::{Cause, Operation, StoreError};
@@ -62,6 +64,7 @@ struct Inner {
     requests: Arc<AtomicU64>,
     retries: AtomicU64,
     bytes_read: AtomicU64,
+    buffers: Arc<Buffers>,
 }
 
 enum Backend {
@@ -139,6 +142,7 @@ impl Store {
             requests,
             retries: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
+            buffers: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -224,7 +228,8 @@ impl Store {
         if tag_differs || result.meta.size != object.size.0 {
             return Err(StoreError::changed(self.name(object.key)));
         }
-        let bytes = result.bytes().await.map_err(fail)?;
+        let room = usize::try_from(expected_bytes).unwrap_or(usize::MAX);
+        let bytes = self.inner.buffers.read(result, room).await.map_err(fail)?;
         self.inner.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         metrics::bytes_read(Bytes(bytes.len() as u64));
         if bytes.len() as u64 != expected_bytes {

@@ -85,14 +85,14 @@ fn frames_have_an_upper_bound() {
     assert!(frames.len() <= total / LARGEST_FRAME_BYTES + 1, "{} frames of {total} bytes", frames.len());
 }
 
-/// Rows whose ids are put aside, since they are random.
+/// Rows whose ids are put aside, since they differ each time.
 fn without_ids(frames: &[Bytes], row_count: usize) -> Vec<u8> {
     let mut bytes = frames.concat();
     let row_bytes = bytes.len() / row_count;
     assert_eq!(row_bytes * row_count, bytes.len(), "rows of one length");
     for row in bytes.chunks_exact_mut(row_bytes) {
         assert_eq!(row[..6], [0, 37, 0, 0, 0, 16]);
-        assert_eq!((row[12] >> 4, row[14] >> 6), (4, 2), "version and variant");
+        assert_eq!((row[12] >> 4, row[14] >> 6), (7, 2), "version and variant");
         row[6..22].fill(0);
     }
     bytes
@@ -201,9 +201,13 @@ fn only_texts_that_rows_have_must_be_storable() {
 }
 
 #[test]
-fn row_ids_do_not_repeat() {
+fn row_ids_grow_and_do_not_repeat() {
     let mut ids = RowIds::new();
     let mut seen: Vec<[u8; 16]> = (0..100_000).map(|_| ids.next()).collect();
+    assert!(seen.is_sorted(), "each is greater than the one before");
+    let seconds = Uuid::from_bytes(seen[0]).get_timestamp().expect("version 7 has a time").to_unix().0;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(seconds.abs_diff(now) < 60, "{seconds} is not about {now}");
     seen.extend((0..100_000).map({
         let mut other = RowIds::new();
         move |_| other.next()
@@ -211,7 +215,10 @@ fn row_ids_do_not_repeat() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 200_000);
-    assert!(seen.iter().all(|id| Uuid::from_bytes(*id).get_version_num() == 4));
+    assert!(seen.iter().all(|id| {
+        let id = Uuid::from_bytes(*id);
+        (id.get_version_num(), id.get_variant()) == (7, uuid::Variant::RFC4122)
+    }));
 }
 
 #[test]

@@ -1,0 +1,142 @@
+//! Answers of the storage → bytes in buffers that are used again: fresh memory costs a page fault for every four kilobytes.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes as Buffer;
+use futures::TryStreamExt;
+use object_store::{GetResult, GetResultPayload};
+
+/// Smaller buffers are cheap to get from the allocator.
+const SMALLEST_BYTES: usize = 1 << 20;
+/// Most bytes that wait to be used again; what comes back beyond them is freed.
+const MOST_IDLE_BYTES: usize = 32 << 20;
+
+/// Buffers that wait to be used again.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    /// The one that waits longest first.
+    idle: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    /// Reads an answer to its end. Of an answer longer than `expected_bytes` at most a little more is read: enough to see that.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        answer: GetResult,
+        expected_bytes: usize,
+    ) -> Result<Buffer, object_store::Error> {
+        let answered_bytes = answer.range.end.saturating_sub(answer.range.start);
+        let room = expected_bytes.min(usize::try_from(answered_bytes).unwrap_or(usize::MAX));
+        let mut lent = Lent { buffer: self.take(room), home: Arc::clone(self) };
+        match answer.payload {
+            GetResultPayload::File(mut file, _) => {
+                let start = answer.range.start;
+                let read = tokio::task::spawn_blocking(move || {
+                    file.seek(SeekFrom::Start(start))?;
+                    file.take(answered_bytes).read_to_end(&mut lent.buffer)?;
+                    Ok::<_, std::io::Error>(lent)
+                });
+                lent = read.await?.map_err(|source| generic(source.into()))?;
+            }
+            GetResultPayload::Stream(mut parts) => {
+                while let Some(part) = parts.try_next().await? {
+                    lent.buffer.extend_from_slice(&part);
+                    if lent.buffer.len() > expected_bytes {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(Buffer::from_owner(lent))
+    }
+
+    /// An empty buffer with room for so many bytes and not for many more.
+    fn take(&self, bytes: usize) -> Vec<u8> {
+        if bytes < SMALLEST_BYTES {
+            return Vec::with_capacity(bytes);
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |buffer: &Vec<u8>| (bytes..=bytes + bytes / 4 + SMALLEST_BYTES).contains(&buffer.capacity());
+        match idle.iter().position(fits) {
+            Some(position) => idle.remove(position),
+            None => Vec::with_capacity(bytes.next_multiple_of(SMALLEST_BYTES)),
+        }
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() < SMALLEST_BYTES {
+            return;
+        }
+        buffer.clear();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(buffer);
+        // What nobody asked for longest makes room for sizes that are asked for now.
+        while idle.iter().map(Vec::capacity).sum::<usize>() > MOST_IDLE_BYTES {
+            idle.remove(0);
+        }
+    }
+}
+
+fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> object_store::Error {
+    object_store::Error::Generic { store: "LocalFileSystem", source }
+}
+
+/// A buffer in use; the last of its readers gives it back.
+struct Lent {
+    buffer: Vec<u8>,
+    home: Arc<Buffers>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.home.give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lent(home: &Arc<Buffers>, bytes: usize) -> Buffer {
+        Buffer::from_owner(Lent { buffer: home.take(bytes), home: Arc::clone(home) })
+    }
+
+    fn idle(home: &Buffers) -> Vec<usize> {
+        home.idle.lock().unwrap().iter().map(Vec::capacity).collect()
+    }
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn a_buffer_comes_back_with_its_last_reader_and_serves_requests_of_about_its_size() {
+        let home = Arc::new(Buffers::default());
+        let whole = lent(&home, 4 * MIB - 5);
+        let part = whole.clone();
+        drop(whole);
+        assert!(idle(&home).is_empty());
+        drop(part);
+        assert_eq!(idle(&home), [4 * MIB]);
+        drop((lent(&home, 3 * MIB), lent(&home, MIB)));
+        assert_eq!(idle(&home), [MIB, 4 * MIB], "four are lent for three, not for one");
+    }
+
+    #[test]
+    fn small_ones_are_not_kept_and_what_waits_is_bounded() {
+        let home = Arc::new(Buffers::default());
+        drop(lent(&home, 1_000));
+        assert!(idle(&home).is_empty());
+        let many: Vec<_> = (0..10).map(|_| lent(&home, 7 * MIB)).collect();
+        drop(many);
+        drop(lent(&home, 20 * MIB));
+        assert_eq!(idle(&home), [7 * MIB, 20 * MIB], "the oldest went");
+        drop(lent(&home, 40 * MIB));
+        assert!(idle(&home).iter().sum::<usize>() <= MOST_IDLE_BYTES);
+    }
+}
