@@ -136,6 +136,11 @@ impl ErrorKind {
         )
     }
 
+    /// Whether the failure belongs to one source, so that the days of other sources may still be written.
+    pub fn is_of_one_source(self) -> bool {
+        self.is_of_one_day() || matches!(self, Self::ReportPeriodMissing | Self::NoObjects)
+    }
+
     /// What the reader of the message can do.
     pub fn fix(self) -> &'static str {
         use ErrorKind as K;
@@ -221,6 +226,11 @@ impl Failure {
     /// The same failure for a caller that only borrows the error: causes become part of the message.
     pub fn of<E: std::error::Error + HasKind>(error: &E) -> Self {
         Self::new(error.kind(), with_causes(error))
+    }
+
+    /// The same failure, which tells whose it is first.
+    pub fn named(self, whose: &str) -> Self {
+        Self { message: format!("{whose}: {}", self.message), ..self }
     }
 
     /// The message and its chain of causes.

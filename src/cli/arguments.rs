@@ -155,7 +155,7 @@ pub(super) struct GenerateArguments {
     /// Organisation segment of the keys.
     #[arg(long)]
     pub(super) org_id: Option<String>,
-    /// Source uuid.
+    /// Source uuid. Where the configuration lists several sources: which of them.
     #[arg(long, value_name = "UUID")]
     pub(super) source_uuid: Option<Uuid>,
     /// Cluster id, noted in the manifest.
@@ -181,7 +181,7 @@ pub(super) struct ConvertArguments {
     /// Organisation segment of the keys.
     #[arg(long, required_unless_present = "config")]
     pub(super) org_id: Option<String>,
-    /// Source uuid.
+    /// Source uuid. Where the configuration lists several sources: which of them.
     #[arg(long, value_name = "UUID", required_unless_present = "config")]
     pub(super) source_uuid: Option<Uuid>,
     /// Cluster id that the manifest must name.

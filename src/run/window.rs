@@ -121,7 +121,7 @@ pub fn no_objects(context: &Context<'_>, windows: &[Window]) -> Failure {
         context.store.place(),
         first.unwrap_or_default()
     );
-    Failure::new(ErrorKind::NoObjects, message)
+    context.named(Failure::new(ErrorKind::NoObjects, message))
 }
 
 /// Reports days that were delivered twice, and gives them up if the configuration says so.
