@@ -1,6 +1,7 @@
 //! The pipeline from configuration to report, to be read from top to bottom: the only place that names every stage.
 
 pub mod check;
+mod claims;
 mod closing;
 pub mod fingerprint;
 pub mod observed;
@@ -15,9 +16,11 @@ mod replan;
 mod report;
 mod roles;
 mod schedule;
+mod shards;
 mod sinks;
 mod unchanged;
 pub mod verify;
+mod waiting;
 mod window;
 
 use std::sync::Arc;
@@ -26,7 +29,7 @@ use std::time::{Duration, Instant};
 use tracing::{Instrument, Span, error, error_span, info};
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{Config, Shard};
 use crate::error::Failure;
 use crate::rollups::ocp_daily_summary;
 use crate::rollups::semantics::Semantics;
@@ -44,6 +47,7 @@ use crate::telemetry::progress::Progress;
 use crate::telemetry::report::RunReport;
 use crate::time::Window;
 use crate::units::Bytes;
+use shards::Sharing;
 use sinks::Sinks;
 
 /// What the command line adds to the configuration.
@@ -55,6 +59,8 @@ pub struct RunOptions {
     pub delete_empty_days: bool,
     /// Days that nothing changed of are written all the same.
     pub force: bool,
+    /// Which of several pods this one is.
+    pub shard: Option<Shard>,
     /// Rows per batch; for tests that cut the work differently.
     pub batch_rows: Option<usize>,
     /// Whether the run is told to stop: no further day begins then, and what is being written may end within the grace period.
@@ -70,6 +76,7 @@ pub struct Context<'a> {
     budget: &'a MemoryBudget,
     book: &'a MemoryBook,
     run_id: Uuid,
+    sharing: &'a Sharing,
     progress: &'a Progress,
 }
 
@@ -83,6 +90,7 @@ struct Resources {
     /// Of chunks and state together.
     memory_budget: Bytes,
     run_id: Uuid,
+    sharing: Sharing,
     /// What every log line of the run stands in.
     span: Span,
 }
@@ -109,6 +117,7 @@ impl Resources {
             limits,
             memory_budget,
             run_id,
+            sharing: Sharing::default(),
             span,
         })
     }
@@ -122,6 +131,7 @@ impl Resources {
             budget: &self.budget,
             book: &self.book,
             run_id: self.run_id,
+            sharing: &self.sharing,
             progress,
         }
     }

@@ -1,6 +1,6 @@
 //! Outcomes of windows → the report of the run and its exit code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resources;
 use super::closing::ClosedDay;
@@ -16,6 +16,11 @@ use crate::store::Store;
 use crate::telemetry::metrics::{self, DayOutcome};
 use crate::telemetry::report::{DayReport, RunReport};
 use crate::time::{UsageDay, Window};
+
+/// Status of a day that other pods hold, or that is theirs.
+const LEFT: &str = "left to others";
+/// Why a day is unchanged that was not when it was decided about.
+const MEANWHILE: &str = "written by another run meanwhile";
 
 /// A report before anything happened: every day is skipped.
 pub fn begin(config: &Config, windows: &[Window]) -> RunReport {
@@ -47,8 +52,17 @@ pub fn stop(report: &mut RunReport, failure: &Failure) {
     }
 }
 
-/// Adds a window; true if no further one shall begin.
-pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome) -> bool {
+/// Adds a window, or some of its days; true if no further one shall begin.
+pub fn add_window(
+    report: &mut RunReport,
+    config: &Config,
+    mut window: WindowOutcome,
+    only: Option<&BTreeSet<UsageDay>>,
+) -> bool {
+    if let Some(days) = only {
+        window.states.retain(|day, _| days.contains(day));
+        window.outcome.end.failed_days.retain(|day, _| days.contains(day));
+    }
     for (stage, seconds) in window.stage_seconds {
         report.add_seconds(stage, seconds);
     }
@@ -64,10 +78,19 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
             let reasons = state.reasons().join("; ");
             entry.reason =
                 if reasons.is_empty() { state.name().to_owned() } else { format!("{}: {reasons}", state.name()) };
-            if *state == DayState::Unchanged {
-                metrics::days(DayOutcome::Unchanged, 1);
-                entry.status = "unchanged".to_owned();
+            match state {
+                DayState::Unchanged => {
+                    metrics::days(DayOutcome::Unchanged, 1);
+                    entry.status = "unchanged".to_owned();
+                }
+                DayState::OfAnotherShard => entry.status = LEFT.to_owned(),
+                _ => {}
             }
+        }
+    }
+    for day in window.left.keys() {
+        if let Some(entry) = entry(report, *day) {
+            entry.status = LEFT.to_owned();
         }
     }
     let end = window.outcome.end;
@@ -93,9 +116,23 @@ pub fn add_window(report: &mut RunReport, config: &Config, window: WindowOutcome
     end.stopped_by.is_some() || (any_failed && config.on_bad_day == crate::config::OnBadDay::Stop)
 }
 
-/// Notes a failure that concerns every day of a window; true if no further window shall begin.
-pub fn fail_window(report: &mut RunReport, config: &Config, window: Window, failure: &Failure) -> bool {
-    for day in window.days() {
+/// Notes a day that another pod has written.
+pub fn written_by_others(report: &mut RunReport, day: UsageDay) {
+    metrics::days(DayOutcome::Unchanged, 1);
+    if let Some(entry) = entry(report, day) {
+        entry.status = "unchanged".to_owned();
+        entry.reason = MEANWHILE.to_owned();
+    }
+}
+
+/// Notes a failure that concerns several days of a window at once; true if no further window shall begin.
+pub fn fail_days(
+    report: &mut RunReport,
+    config: &Config,
+    days: impl Iterator<Item = UsageDay>,
+    failure: &Failure,
+) -> bool {
+    for day in days {
         metrics::days(DayOutcome::Failed, 1);
         if let Some(entry) = entry(report, day) {
             entry.status = "failed".to_owned();
@@ -130,6 +167,10 @@ fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
         Written::Replaced { deleted_row_count, row_count } => {
             entry.status = "written".to_owned();
             (entry.rows_out, entry.rows_deleted) = (row_count, deleted_row_count);
+        }
+        Written::AlreadyThere => {
+            entry.status = "unchanged".to_owned();
+            entry.reason = MEANWHILE.to_owned();
         }
         Written::LeftAsItWas => entry.status = "no input rows, left as it was".to_owned(),
         Written::Dropped { row_count } => {
