@@ -96,12 +96,15 @@ fn load(arguments: &ConfigArguments) -> Result<Resolved, Failure> {
 fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
     let config =
         load(&arguments.config).inspect_err(|failure| leave_failure(Path::new(TERMINATION_LOG), failure))?.config;
+    let shard = config::shard_of_environment(arguments.shard.as_deref())
+        .inspect_err(|failure| leave_failure(&config.logging.termination_log, failure))?;
     let progress = Progress::new();
     within_grace(Duration::from_secs(config.stopping_grace_seconds), async |stopping| {
         let options = RunOptions {
             allow_empty: arguments.allow_empty,
             delete_empty_days: arguments.delete_empty_days,
             force: arguments.force,
+            shard,
             stopping,
             ..RunOptions::default()
         };
@@ -156,12 +159,12 @@ fn verify_command(arguments: &VerifyArguments) -> Result<u8, Failure> {
     };
     let options = VerifyOptions { against, against_config, tolerance: Tolerance::relative(arguments.tolerance) };
     let progress = Progress::new();
-    let report = until_stopped(verify_target(&config, &options, &progress))?;
-    print(&report.text());
+    let reports = until_stopped(verify_target(&config, &options, &progress))?;
+    print(&reports.text());
     if let Some(path) = &arguments.report {
-        write_json(path, &report)?;
+        write_json(path, &reports)?;
     }
-    Ok(report.exit_code)
+    Ok(reports.exit_code())
 }
 
 async fn init_db(config: &Config) -> Result<Vec<String>, Failure> {
@@ -173,8 +176,8 @@ async fn init_db(config: &Config) -> Result<Vec<String>, Failure> {
         config::ReferenceFrom::Postgres { schema } => schema,
         config::ReferenceFrom::Inline { .. } => &postgres.schema,
     };
-    let source = config.source.report_period_id.is_none().then_some(&config.source);
-    let options = InitOptions { reference_schema, months: &months, source };
+    let sources: Vec<_> = config.sources().cloned().collect();
+    let options = InitOptions { reference_schema, months: &months, sources: &sources };
     Ok(make_ready(postgres, &options, Uuid::new_v4()).await?)
 }
 
@@ -205,7 +208,10 @@ fn explain_command(arguments: &ExplainArguments) -> Result<u8, Failure> {
 fn generate_command(arguments: &GenerateArguments) -> Result<u8, Failure> {
     let runtime = new_runtime()?;
     let mut options = match &arguments.config {
-        Some(file) => generate_into(&config::load(file, &arguments.overrides)?, arguments, &runtime)?,
+        Some(file) => {
+            let config = config::load(file, &arguments.overrides)?;
+            generate_into(&of_one_source(config, arguments.source_uuid, "generate")?, arguments, &runtime)?
+        }
         None => {
             let folder = arguments.out.as_deref().expect("the parser asks for one of --out and --config");
             GenerateOptions::new(arguments.rows, arguments.days.unwrap_or(30), folder)
@@ -233,6 +239,22 @@ fn generate_command(arguments: &GenerateArguments) -> Result<u8, Failure> {
         report.manifest
     ));
     Ok(0)
+}
+
+/// The configuration for the one source that a command works for. Where a single source is configured, `--source-uuid` replaces
+/// it; where several are, it says which.
+fn of_one_source(config: Config, wanted: Option<Uuid>, command: &str) -> Result<Config, Failure> {
+    if config.other_sources.is_empty() {
+        return Ok(config);
+    }
+    let views = config.per_source();
+    let usage = |text: String| Failure::new(ErrorKind::Usage, text);
+    let wanted = wanted.ok_or_else(|| {
+        let count = views.len();
+        usage(format!("{command} works for one source and the configuration lists {count}; name it with --source-uuid"))
+    })?;
+    let named = views.into_iter().find(|view| view.source.uuid == wanted);
+    named.ok_or_else(|| usage(format!("--source-uuid {wanted} is none of the sources that the configuration lists")))
 }
 
 /// Options that put the rows where a run with the same configuration looks for them.
@@ -279,7 +301,7 @@ fn convert_options(arguments: &ConvertArguments) -> Result<ConvertOptions, Failu
         Some(path) => {
             let config = config::load_resolved(path, &arguments.overrides)?.config;
             logs::start(&config.logging);
-            Some(config)
+            Some(of_one_source(config, arguments.source_uuid, "convert")?)
         }
     };
     let missing = |name: &str| Failure::new(ErrorKind::Usage, format!("convert needs `{name}` or `--config`"));

@@ -143,6 +143,11 @@ impl ErrorKind {
         )
     }
 
+    /// Whether the failure belongs to one source, so that the days of other sources may still be written.
+    pub fn is_of_one_source(self) -> bool {
+        self.is_of_one_day() || matches!(self, Self::ReportPeriodMissing | Self::NoObjects)
+    }
+
     /// What the reader of the message can do.
     pub fn fix(self) -> &'static str {
         use ErrorKind as K;
@@ -191,7 +196,9 @@ impl ErrorKind {
             K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
             K::DatabaseFull => "free space on the disk of the database server, or give it a larger one, then run again",
             K::LockBusy => "another run writes this day; wait for it, then run again",
-            K::HeldByOthers => "look at the named pods, then run again; the claim of a pod that is gone expires by itself",
+            K::HeldByOthers => {
+                "look at the named pods, then run again; the claim of a pod that is gone expires by itself"
+            }
             K::LoginRefused => "check target.postgres.user, password and database",
             K::TargetShape => {
                 "run `gristmill check` for the list; `gristmill init-db` creates what is missing on an empty database"
@@ -229,6 +236,11 @@ impl Failure {
     /// The same failure for a caller that only borrows the error: causes become part of the message.
     pub fn of<E: std::error::Error + HasKind>(error: &E) -> Self {
         Self::new(error.kind(), with_causes(error))
+    }
+
+    /// The same failure, which tells whose it is first.
+    pub fn named(self, whose: &str) -> Self {
+        Self { message: format!("{whose}: {}", self.message), ..self }
     }
 
     /// The message and its chain of causes.

@@ -42,8 +42,8 @@ pub struct InitOptions<'a> {
     pub reference_schema: &'a str,
     /// Months that get a partition.
     pub months: &'a [BillingMonth],
-    /// A source that gets a report period for each of the months, unless its id is configured.
-    pub source: Option<&'a Source>,
+    /// Sources that get a report period for each of the months, unless the id is configured.
+    pub sources: &'a [Source],
 }
 
 /// Makes the database ready; returns one line per thing that was done, to be printed.
@@ -148,10 +148,11 @@ async fn create_reference_tables(
         done.push(format!("table {name}: created"));
     }
     tables::insert_system_defaults(connection, schema).await?;
-    let Some(source) = options.source.filter(|source| source.report_period_id.is_none()) else { return Ok(()) };
-    for month in options.months {
-        if tables::insert_report_period(connection, schema, source, *month).await? {
-            done.push(format!("report period {month} of cluster {}: added", source.cluster_id));
+    for source in options.sources.iter().filter(|source| source.report_period_id.is_none()) {
+        for month in options.months {
+            if tables::insert_report_period(connection, schema, source, *month).await? {
+                done.push(format!("report period {month} of cluster {}: added", source.cluster_id));
+            }
         }
     }
     Ok(())

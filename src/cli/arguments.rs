@@ -36,6 +36,10 @@ pub(super) struct RunArguments {
     /// never touched.
     #[arg(long)]
     pub(super) delete_empty_days: bool,
+    /// Share the days with other pods that run the same: this is number INDEX, from 0, of COUNT [default: JOB_COMPLETION_INDEX and
+    /// JOB_COMPLETION_COUNT, else it runs alone].
+    #[arg(long, value_name = "INDEX/COUNT")]
+    pub(super) shard: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -155,7 +159,7 @@ pub(super) struct GenerateArguments {
     /// Organisation segment of the keys.
     #[arg(long)]
     pub(super) org_id: Option<String>,
-    /// Source uuid.
+    /// Source uuid. Where the configuration lists several sources: which of them.
     #[arg(long, value_name = "UUID")]
     pub(super) source_uuid: Option<Uuid>,
     /// Cluster id, noted in the manifest.
@@ -181,7 +185,7 @@ pub(super) struct ConvertArguments {
     /// Organisation segment of the keys.
     #[arg(long, required_unless_present = "config")]
     pub(super) org_id: Option<String>,
-    /// Source uuid.
+    /// Source uuid. Where the configuration lists several sources: which of them.
     #[arg(long, value_name = "UUID", required_unless_present = "config")]
     pub(super) source_uuid: Option<Uuid>,
     /// Cluster id that the manifest must name.

@@ -114,6 +114,12 @@ fn render(kind: Kind, value: &Value) -> String {
             let (resource_id, role_name) = (nullable(&role.resource_id), nullable(&role.role));
             format!("{{node: {}, resource_id: {resource_id}, role: {role_name}}}", quoted(&role.node))
         })),
+        Value::Sources(sources) => list(sources.iter().map(|source| {
+            let (cluster_id, alias) = (quoted(&source.cluster_id), quoted(&source.cluster_alias));
+            let period = source.report_period_id.map_or("null".to_owned(), |id| id.to_string());
+            let uuid = source.uuid.hyphenated();
+            format!("{{uuid: {uuid}, cluster_id: {cluster_id}, cluster_alias: {alias}, report_period_id: {period}}}")
+        })),
         Value::Derive => "derive".to_owned(),
         Value::Month(_) => "null".to_owned(),
     }

@@ -2,19 +2,41 @@
 
 use serde_json::{Map, Value, json};
 
-use super::registry::{self, Fallback, Key, Kind};
+use super::registry::{self, Fallback, Key, Kind, SOURCE_KEYS};
+use super::sources::MAX_SOURCES;
 
 /// The schema. Every value may also be a text with `${VAR}`, and every key but the required ones null.
 pub fn json_schema() -> Value {
     let mut root = section_schema("", "Configuration of gristmill.");
     root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
     root.insert("title".to_owned(), json!("gristmill configuration"));
+    root.insert("anyOf".to_owned(), one_or_several_sources());
     Value::Object(root)
 }
 
 /// The schema as text, with a newline at its end.
 pub fn json_schema_text() -> String {
     format!("{:#}\n", json_schema())
+}
+
+/// `source` with what it needs, or `sources`.
+fn one_or_several_sources() -> Value {
+    let required = required_keys_of_source();
+    let given: Map<String, Value> =
+        required.iter().map(|name| ((*name).to_owned(), json!({"not": {"type": "null"}}))).collect();
+    let source = json!({"type": "object", "required": required, "properties": given});
+    json!([
+        {"required": ["source"], "properties": {"source": source}},
+        {"required": ["sources"], "properties": {"sources": {"type": "array"}}},
+    ])
+}
+
+fn required_keys_of_source() -> Vec<&'static str> {
+    let is_required = |name: &&str| {
+        let key = registry::find(&format!("source.{name}"));
+        key.is_some_and(|key| matches!(key.default, Fallback::RequiredIf(_)))
+    };
+    SOURCE_KEYS.iter().copied().filter(is_required).collect()
 }
 
 fn section_schema(path: &str, doc: &str) -> Map<String, Value> {
@@ -67,10 +89,7 @@ fn key_schema(key: &Key) -> Value {
         key.default.describe(),
         key.reason
     ));
-    let mut forms = kind_schemas(key.kind);
-    if key.default != Fallback::Required {
-        forms.push(json!({"type": "null"}));
-    }
+    let forms = forms(key);
     let mut schema = Map::new();
     schema.insert("description".to_owned(), json!(text));
     if let Fallback::Fixed(default) = key.default {
@@ -78,6 +97,15 @@ fn key_schema(key: &Key) -> Value {
     }
     schema.insert("anyOf".to_owned(), Value::Array(forms));
     Value::Object(schema)
+}
+
+/// What a value may be: null too, unless something must be given.
+fn forms(key: &Key) -> Vec<Value> {
+    let mut forms = kind_schemas(key.kind);
+    if key.default != Fallback::Required {
+        forms.push(json!({"type": "null"}));
+    }
+    forms
 }
 
 fn default_value(kind: Kind, default: &str) -> Value {
@@ -134,6 +162,19 @@ fn kind_schemas(kind: Kind) -> Vec<Value> {
         Kind::NodeRoles => {
             let fields = json!({"node": any_scalar, "resource_id": nullable_text, "role": nullable_text});
             vec![json!({"const": "derive"}), item_list(fields, &["node"]), reference]
+        }
+        Kind::Sources => {
+            let field = |name: &&str| {
+                let key = registry::find(&format!("source.{name}")).expect("an entry has the keys of `source`");
+                let is_required = matches!(key.default, Fallback::RequiredIf(_));
+                let forms = if is_required { kind_schemas(key.kind) } else { forms(key) };
+                ((*name).to_owned(), json!({"anyOf": forms}))
+            };
+            let mut list =
+                item_list(Value::Object(SOURCE_KEYS.iter().map(field).collect()), &required_keys_of_source());
+            list["minItems"] = json!(1);
+            list["maxItems"] = json!(MAX_SOURCES);
+            vec![list]
         }
     }
 }

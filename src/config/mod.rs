@@ -12,6 +12,7 @@ mod problem;
 mod registry;
 mod settings;
 mod shard;
+mod sources;
 mod suggest;
 mod tree;
 mod validate;
@@ -43,8 +44,10 @@ pub use shard::{Shard, shard_of, shard_of_environment};
 pub struct Config {
     /// Key segment of the organisation in object keys (contract, section 1.1); a leading `acct` is removed.
     pub org_id: String,
-    /// The cluster.
+    /// The cluster that a stage works for: the first where there are several.
     pub source: Source,
+    /// The clusters after it, where `sources` lists several.
+    pub other_sources: Vec<Source>,
     /// Days to build, resolved against the clock at load time.
     pub period: Period,
     /// Where the reports lie.
@@ -79,6 +82,30 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
 }
 
+impl Config {
+    /// The same configuration once per source, each for that source alone. Files of several sources have a folder each: their
+    /// names are days, and every source has the same days.
+    pub fn per_source(&self) -> Vec<Config> {
+        if self.other_sources.is_empty() {
+            return vec![self.clone()];
+        }
+        self.sources().map(|source| self.of_source(source)).collect()
+    }
+
+    /// All clusters in the order in which they are listed.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        std::iter::once(&self.source).chain(&self.other_sources)
+    }
+
+    fn of_source(&self, source: &Source) -> Config {
+        let mut config = Config { source: source.clone(), other_sources: Vec::new(), ..self.clone() };
+        if let Target::File { path, .. } = &mut config.target {
+            path.push(source.folder_name());
+        }
+        config
+    }
+}
+
 /// One cluster.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -90,6 +117,13 @@ pub struct Source {
     pub cluster_alias: String,
     /// Stamped on every row; looked up if absent.
     pub report_period_id: Option<i32>,
+}
+
+impl Source {
+    /// Name of the folder with its files where several sources have one; the objects of a source lie under the same name.
+    pub fn folder_name(&self) -> String {
+        format!("source={}", self.uuid)
+    }
 }
 
 /// An inclusive range of days in UTC; `crate::time::Window::split_by_month` cuts it.

@@ -28,7 +28,8 @@ impl Shard {
     /// `INDEX/COUNT`; `None` for the only one of one.
     /// Errors: what is wrong with the text.
     fn parse(text: &str) -> Result<Option<Self>, String> {
-        let (index, count) = text.split_once('/').ok_or_else(|| "needs the form INDEX/COUNT, such as 0/4".to_owned())?;
+        let (index, count) =
+            text.split_once('/').ok_or_else(|| "needs the form INDEX/COUNT, such as 0/4".to_owned())?;
         // No sign, no space: a number is its digits.
         let number = |part: &str| {
             let is_plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -53,13 +54,9 @@ pub fn shard_of_environment(option: Option<&str>) -> Result<Option<Shard>, Failu
 }
 
 /// The same with an environment of the caller's.
-pub fn shard_of(
-    option: Option<&str>,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<Shard>, Failure> {
+pub fn shard_of(option: Option<&str>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<Shard>, Failure> {
     if let Some(text) = option {
-        return Shard::parse(text)
-            .map_err(|fault| Failure::new(ErrorKind::Usage, format!("--shard `{text}` {fault}")));
+        return Shard::parse(text).map_err(|fault| Failure::new(ErrorKind::Usage, format!("--shard `{text}` {fault}")));
     }
     let given = |name: &str| environment(name).filter(|text| !text.is_empty());
     let Some(index) = given(INDEX_VARIABLE) else { return Ok(None) };

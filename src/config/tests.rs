@@ -5,6 +5,7 @@ mod files;
 mod keys;
 mod meaning;
 mod messages;
+mod sources;
 mod yaml;
 
 use std::collections::BTreeMap;

@@ -10,21 +10,26 @@ use super::problem::Problems;
 use super::settings::Settings;
 use super::value::Value;
 use super::{
-    Claims, Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel, OnTwoManifests,
-    Performance, Postgres, Reference, ReferenceFrom, Replace, Source, SslMode, Storage, Target,
+    Claims, Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel,
+    OnTwoManifests, Performance, Postgres, Reference, ReferenceFrom, Replace, SslMode, Storage, Target,
 };
-use super::{period, registry};
+use super::{period, registry, sources};
 use crate::rollups::semantics::Semantics;
 use crate::units::Bytes;
 
 /// Checks and builds. `None` if, and only if, something was reported.
 pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut Problems) -> Option<Config> {
-    for key in registry::keys().filter(|key| key.default == registry::Fallback::Required) {
-        settings.require(key.path, "", problems);
+    let is_single = !settings.is_given("sources");
+    let of_source = |key: &registry::Key| matches!(key.path, "source.uuid" | "source.cluster_id");
+    for key in registry::keys() {
+        if key.default == registry::Fallback::Required || (is_single && of_source(key)) {
+            settings.require(key.path, "", problems);
+        }
     }
     let org_id = org_id(settings, problems);
-    let source = source(settings, problems);
+    let sources = sources::resolve(settings, problems);
     let period = period::resolve(settings, now, problems);
+    sources::refuse_too_many(&sources, period, settings, problems);
     let storage = storage(settings, problems);
     let target = target(settings, problems);
     let kind = settings.choice("target.kind");
@@ -35,9 +40,11 @@ pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut 
     let semantics = semantics(settings);
     let on_malformed_label = on_malformed_label(settings, semantics, problems);
     let metrics_listen = metrics_listen(settings, problems);
+    let mut sources = sources?.into_iter();
     let config = Config {
         org_id: org_id?,
-        source: source?,
+        source: sources.next()?,
+        other_sources: sources.collect(),
         period: period?,
         storage: storage?,
         target: target?,
@@ -94,27 +101,6 @@ fn org_id(settings: &mut Settings, problems: &mut Problems) -> Option<String> {
     };
     problems.add(settings.place(PATH), PATH, fault);
     None
-}
-
-fn source(settings: &mut Settings, problems: &mut Problems) -> Option<Source> {
-    let cluster_id = settings.text("source.cluster_id");
-    if cluster_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
-        let place = settings.place("source.cluster_id");
-        problems.add(place, "source.cluster_id", "is blank; give the id of the cluster");
-    }
-    if let Some(id) = &cluster_id {
-        settings.derive("source.cluster_alias", Value::Text(id.clone()), "from source.cluster_id");
-    }
-    let uuid = match settings.value("source.uuid") {
-        Some(Value::Uuid(uuid)) => Some(*uuid),
-        _ => None,
-    };
-    Some(Source {
-        uuid: uuid?,
-        cluster_id: cluster_id?,
-        cluster_alias: settings.text("source.cluster_alias")?,
-        report_period_id: settings.number("source.report_period_id"),
-    })
 }
 
 fn storage(settings: &mut Settings, problems: &mut Problems) -> Option<Storage> {

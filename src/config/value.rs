@@ -5,6 +5,7 @@ use chrono::{Datelike, NaiveDate};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::Source;
 use super::expand::{Environment, Expanded, expand};
 use super::problem::{Place, Problems};
 use super::registry::{COST_CATEGORY_KEYS, Kind, NODE_ROLE_KEYS};
@@ -46,6 +47,8 @@ pub(super) enum Value {
     Roles(Vec<NodeRole>),
     /// `derive`
     Derive,
+    /// Clusters.
+    Sources(Vec<Source>),
 }
 
 /// `period.month`
@@ -91,6 +94,10 @@ impl Reader<'_> {
         let list_wanted = matches!(kind, Kind::TextList | Kind::CostCategories | Kind::NodeRoles);
         match &node.content {
             Content::Reported => Outcome::Invalid,
+            Content::List(items) if kind == Kind::Sources => match self.sources(node, items, path) {
+                Some(value) => Outcome::Set(value, Vec::new()),
+                None => Outcome::Invalid,
+            },
             Content::List(items) if list_wanted => match self.read_list(kind, items, path) {
                 Some(value) => Outcome::Set(value, Vec::new()),
                 None => Outcome::Invalid,
@@ -169,7 +176,7 @@ impl Reader<'_> {
     }
 
     /// The values of a mapping in the order of `names`; other keys are reported.
-    fn fields<'n, const N: usize>(
+    pub(super) fn fields<'n, const N: usize>(
         &mut self,
         item: &'n Node,
         path: &str,
@@ -307,7 +314,7 @@ pub(super) fn parse_scalar(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Date => date(word).map(Value::Date),
         Kind::Month => month(word).map(Value::Month),
         Kind::NodeRoles if word == "derive" => Ok(Value::Derive),
-        Kind::TextList | Kind::CostCategories | Kind::NodeRoles => {
+        Kind::TextList | Kind::CostCategories | Kind::NodeRoles | Kind::Sources => {
             Err(format!("is a single value; expected {}", kind.describe()))
         }
     }

@@ -242,8 +242,7 @@ mod tests {
     const OTHER: Uuid = Uuid::from_u128(3);
 
     fn standing(written: Option<(&[u8], Uuid)>, token: Option<i64>) -> Standing {
-        let claim =
-            |token| Claim { claimed_by: "somebody".to_owned(), token, expires_in_seconds: -1.0 };
+        let claim = |token| Claim { claimed_by: "somebody".to_owned(), token, expires_in_seconds: -1.0 };
         Standing { written: written.map(|(bytes, run)| (bytes.to_vec(), run)), claim: token.map(claim) }
     }
 

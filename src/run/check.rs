@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::preflight::preflight;
-use super::{Resources, RunOptions, window};
+use super::{Context, Resources, RunOptions, window};
 use crate::config::{Config, Target};
 use crate::error::Failure;
 use crate::telemetry::progress::Progress;
@@ -67,30 +67,37 @@ async fn check_storage(config: &Config, windows: &[Window], found: &mut Found) {
         Err(failure) => return found.add(&failure),
     };
     let (options, progress) = (RunOptions::default(), Progress::hidden());
-    let context = resources.context(config, &options, &progress);
-    let mut object_count = 0;
-    for window in windows {
-        match window::prepare(&context, *window).await {
-            Ok((prepared, _)) => {
-                let plan = &prepared.plan;
-                object_count += plan.object_count;
-                found.notes.push(format!(
-                    "storage: window {window} has {} objects, {} rows at most, {} to read",
-                    plan.object_count,
-                    plan.row_count(),
-                    plan.stored_bytes()
-                ));
-                found.notes.extend(prepared.warnings);
-                plan.bad_objects.iter().for_each(|bad| found.add(&bad.failure));
-                let largest = plan.chunks.iter().map(|chunk| chunk.decoded_bytes).max().unwrap_or(Bytes(0));
-                found.notes.push(format!("storage: the largest row group decodes to {largest}"));
-            }
-            Err(failure) => return found.add(&failure),
+    let views = config.per_source();
+    for context in resources.contexts(&views, &options, &progress) {
+        if let Err(failure) = check_source(&context, windows, found).await {
+            // A storage that refuses one source refuses the others as well.
+            return found.add(&context.named(failure));
         }
     }
-    if object_count == 0 {
-        found.add(&window::no_objects(&context, windows));
+}
+
+async fn check_source(context: &Context<'_>, windows: &[Window], found: &mut Found) -> Result<(), Failure> {
+    let mut object_count = 0;
+    for window in windows {
+        let (prepared, _) = window::prepare(context, *window).await?;
+        let plan = &prepared.plan;
+        object_count += plan.object_count;
+        let mut note = |text: String| found.notes.push(context.named_text(text));
+        note(format!(
+            "storage: window {window} has {} objects, {} rows at most, {} to read",
+            plan.object_count,
+            plan.row_count(),
+            plan.stored_bytes()
+        ));
+        prepared.warnings.into_iter().for_each(&mut note);
+        let largest = plan.chunks.iter().map(|chunk| chunk.decoded_bytes).max().unwrap_or(Bytes(0));
+        note(format!("storage: the largest row group decodes to {largest}"));
+        plan.bad_objects.iter().for_each(|bad| found.add(&bad.failure));
     }
+    if object_count == 0 {
+        found.add(&window::no_objects(context, windows));
+    }
+    Ok(())
 }
 
 async fn check_target(config: &Config, windows: &[Window], found: &mut Found) {
@@ -105,8 +112,7 @@ async fn check_target(config: &Config, windows: &[Window], found: &mut Found) {
         }
     }
     let Some(postgres) = &config.postgres else { return };
-    let report_period_id = config.source.report_period_id;
-    let preflight = preflight(config, postgres, windows, report_period_id, uuid::Uuid::new_v4()).await;
+    let preflight = preflight(config, postgres, windows, uuid::Uuid::new_v4()).await;
     found.notes.extend(preflight.notes);
     for finding in preflight.problems {
         found.problems.push((finding.what, finding.fix, finding.kind.exit_code()));

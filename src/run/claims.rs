@@ -104,13 +104,15 @@ impl Claims {
         lock(&self.held).remove(&(source, day));
     }
 
-    /// Gives all days of a source back that are still held.
-    pub async fn release(&self, source: Uuid) -> Result<(), Failure> {
+    /// Gives all days of a source back that are still held; what cannot be given back expires.
+    pub async fn release(&self, source: Uuid) {
         let days: Vec<SourceDay> = lock(&self.held).keys().filter(|(of, _)| *of == source).copied().collect();
         if days.is_empty() {
-            return Ok(());
+            return;
         }
-        self.ask(|answer| Question::Release(Some(days), answer)).await
+        if let Err(failure) = self.ask(|answer| Question::Release(Some(days), answer)).await {
+            warn!(error = %failure.message_with_causes(), "claims expire by themselves");
+        }
     }
 
     /// What the ledger says about some days.
@@ -150,7 +152,7 @@ fn lock(held: &Mutex<BTreeMap<SourceDay, i64>>) -> std::sync::MutexGuard<'_, BTr
 struct Keeper {
     connector: Connector,
     /// Kept while nothing fails on it.
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Arc<Connection>>>,
     table: TableName,
     claimant: Claimant,
     held: Arc<Mutex<BTreeMap<SourceDay, i64>>>,
@@ -178,8 +180,9 @@ impl Keeper {
     async fn answer(&self, question: Question) {
         match question {
             Question::Expect(source, days, answer) => {
-                let work = async |connection: &Connection| {
-                    ledger::expect_days(connection, &self.table, source, &days).await
+                let (table, days) = (&self.table, &days);
+                let work = |connection: Arc<Connection>| async move {
+                    ledger::expect_days(&connection, table, source, days).await
                 };
                 let _gone = answer.send(self.trying("adding days to the ledger", work).await);
             }
@@ -187,7 +190,9 @@ impl Keeper {
                 let _gone = answer.send(self.claim(day, last_run).await);
             }
             Question::Look(source, days, answer) => {
-                let work = async |connection: &Connection| ledger::look(connection, &self.table, source, &days).await;
+                let (table, days) = (&self.table, &days);
+                let work =
+                    |connection: Arc<Connection>| async move { ledger::look(&connection, table, source, days).await };
                 let _gone = answer.send(self.trying("looking at days of others", work).await);
             }
             Question::Release(days, answer) => {
@@ -200,9 +205,10 @@ impl Keeper {
         if lock(&self.held).contains_key(&day) {
             return Ok(true);
         }
-        let key = DayKey { target: self.table.clone(), source_uuid: day.0, day: day.1 };
-        let work =
-            async |connection: &Connection| ledger::claim(connection, &key, last_run, &self.claimant).await;
+        let key = &DayKey { target: self.table.clone(), source_uuid: day.0, day: day.1 };
+        let work = |connection: Arc<Connection>| async move {
+            ledger::claim(&connection, key, last_run, &self.claimant).await
+        };
         let token = self.trying(&format!("claiming day {}", day.1), work).await?;
         debug!(day = %day.1, source = %day.0, is_claimed = token.is_some(), "claim");
         Ok(token.is_some_and(|token| {
@@ -216,8 +222,9 @@ impl Keeper {
             let held = lock(&self.held);
             days.iter().filter_map(|day| held.get(day).copied()).collect()
         });
-        let work = async |connection: &Connection| {
-            ledger::release(connection, &self.table, &self.claimant.name, tokens.as_deref()).await
+        let tokens = tokens.as_deref();
+        let work = |connection: Arc<Connection>| async move {
+            ledger::release(&connection, &self.table, &self.claimant.name, tokens).await
         };
         for _ in 0..RELEASES {
             if self.trying("giving claims back", work).await? == 0 {
@@ -236,9 +243,9 @@ impl Keeper {
         if tokens.is_empty() {
             return;
         }
-        let renew = async |connection: &Connection| {
-            ledger::renew(connection, &self.table, &tokens, self.claimant.lease).await
-        };
+        let (tokens, lease) = (&tokens, self.claimant.lease);
+        let renew =
+            |connection: Arc<Connection>| async move { ledger::renew(&connection, &self.table, tokens, lease).await };
         match self.attempt("renewing claims", &renew).await {
             Ok(kept) if kept.len() < tokens.len() => {
                 // Days that were written meanwhile are among them; the others are noticed by their tokens.
@@ -249,29 +256,27 @@ impl Keeper {
         }
     }
 
-    async fn trying<T>(
-        &self,
-        action: &str,
-        work: impl AsyncFn(&Connection) -> Result<T, PostgresError>,
-    ) -> Result<T, Failure> {
+    async fn trying<T, F>(&self, action: &str, work: impl Fn(Arc<Connection>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, PostgresError>>,
+    {
         let policy = self.connector.retry_policy();
         let done = retrying_unless_asked(policy, &self.stopping, action, || self.attempt(action, &work)).await;
         Ok(done?)
     }
 
     /// A connection on which anything fails is dropped.
-    async fn attempt<T>(
-        &self,
-        action: &str,
-        work: &impl AsyncFn(&Connection) -> Result<T, PostgresError>,
-    ) -> Result<T, PostgresError> {
+    async fn attempt<T, F>(&self, action: &str, work: &impl Fn(Arc<Connection>) -> F) -> Result<T, PostgresError>
+    where
+        F: Future<Output = Result<T, PostgresError>>,
+    {
         let kept = self.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
         let connection = match kept.filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
-            None => self.connector.connect().await?,
+            None => Arc::new(self.connector.connect().await?),
         };
         let patience = self.claimant.lease.max(LEAST_PATIENCE);
-        let done = match timeout(patience, work(&connection)).await {
+        let done = match timeout(patience, work(Arc::clone(&connection))).await {
             Ok(done) => done?,
             Err(_) => {
                 return Err(PostgresError::NoProgress { action: action.to_owned(), seconds: patience.as_secs() });

@@ -19,6 +19,7 @@ mod schedule;
 mod shards;
 mod sinks;
 mod unchanged;
+mod units;
 pub mod verify;
 mod waiting;
 mod window;
@@ -30,7 +31,7 @@ use tracing::{Instrument, Span, error, error_span, info};
 use uuid::Uuid;
 
 use crate::config::{Config, Shard};
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
 use crate::rollups::ocp_daily_summary;
 use crate::rollups::semantics::Semantics;
 use crate::runtime::cpu_pool::CpuPool;
@@ -48,7 +49,6 @@ use crate::telemetry::report::RunReport;
 use crate::time::Window;
 use crate::units::Bytes;
 use shards::Sharing;
-use sinks::Sinks;
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +78,38 @@ pub struct Context<'a> {
     run_id: Uuid,
     sharing: &'a Sharing,
     progress: &'a Progress,
+    /// Whether messages have to say which source they are about.
+    is_one_of_several: bool,
+}
+
+impl Context<'_> {
+    /// The failure, with the source where there are several.
+    fn named(&self, failure: Failure) -> Failure {
+        if self.is_one_of_several { failure.named(&self.source_name()) } else { failure }
+    }
+
+    /// A text, with the source where there are several.
+    fn named_text(&self, text: String) -> String {
+        if self.is_one_of_several { format!("{}: {text}", self.source_name()) } else { text }
+    }
+
+    /// Whether a failure leaves other sources alone.
+    fn is_of_source(&self, kind: ErrorKind) -> bool {
+        self.is_one_of_several && kind.is_of_one_source()
+    }
+
+    fn source_name(&self) -> String {
+        format!("source {}", self.config.source.uuid)
+    }
+
+    /// What log lines stand in where there are several sources.
+    fn span(&self) -> Span {
+        let source = &self.config.source;
+        match self.is_one_of_several {
+            true => error_span!("source", source = %source.uuid, cluster_id = source.cluster_id),
+            false => Span::none(),
+        }
+    }
 }
 
 /// Threads, memory and storage of a run, made once.
@@ -133,11 +165,37 @@ impl Resources {
             run_id: self.run_id,
             sharing: &self.sharing,
             progress,
+            is_one_of_several: false,
         }
+    }
+
+    /// Divides the days between this pod and others. A target of the caller's own has no ledger.
+    fn share(&mut self, config: &Config, options: &RunOptions, is_configured_target: bool) -> Result<(), Failure> {
+        self.sharing = match options.shard {
+            None => Sharing::default(),
+            Some(shard) if is_configured_target => {
+                let _entered = self.span.enter();
+                Sharing::new(config, shard, self.run_id, &options.stopping)?
+            }
+            Some(shard) => Sharing::divided(config, shard),
+        };
+        Ok(())
+    }
+
+    /// A context per view of a configuration, to do the same for each source.
+    fn contexts<'a>(
+        &'a self,
+        views: &'a [Config],
+        options: &'a RunOptions,
+        progress: &'a Progress,
+    ) -> Vec<Context<'a>> {
+        let is_one_of_several = views.len() > 1;
+        let context = |view: &'a Config| Context { is_one_of_several, ..self.context(view, options, progress) };
+        views.iter().map(context).collect()
     }
 }
 
-/// Aggregates one source over its period and writes it to the target, a window per month. Every failure is part of the
+/// Aggregates each source over the period and writes it to the target, a window per month. Every failure is part of the
 /// report, whose exit code says how it went.
 pub async fn run(config: &Config, options: &RunOptions, progress: &Progress) -> RunReport {
     run_with(config, options, progress, None).await
@@ -156,21 +214,29 @@ async fn run_with(
 ) -> RunReport {
     let started = Instant::now();
     let windows = Window::split_by_month(config.period.start, config.period.end);
-    let mut report = report::begin(config, &windows);
+    let views = config.per_source();
+    let mut report = report::begin(&views, &windows);
+    report.shard = options.shard.as_ref().map(ToString::to_string).unwrap_or_default();
     progress.health().set_patience(patience(config));
     let mut span = Span::none();
     match Resources::new(config) {
-        Ok(resources) => {
+        Ok(mut resources) => {
             span = resources.span.clone();
             report::add_limits(&mut report, &resources);
             metrics::run_begins(
                 &report.run_id,
-                &config.source.cluster_id,
+                views.iter().map(|view| view.source.cluster_id.as_str()),
                 resources.memory_budget,
                 resources.limits.memory,
             );
-            let context = resources.context(config, options, progress);
-            run_windows(&context, &windows, target, &mut report).instrument(span.clone()).await;
+            match resources.share(config, options, target.is_none()) {
+                Ok(()) => {
+                    let contexts = resources.contexts(&views, options, progress);
+                    units::run_units(config, &contexts, &windows, target, &mut report).instrument(span.clone()).await;
+                }
+                Err(failure) => report::stop(&mut report, &failure),
+            }
+            resources.sharing.end().instrument(span.clone()).await;
             report::add_resources(&mut report, &resources.store, &resources.budget);
         }
         Err(failure) => report::stop(&mut report, &failure),
@@ -196,49 +262,13 @@ fn patience(config: &Config) -> Duration {
 }
 
 fn tell_errors(report: &RunReport) {
+    let several = report.has_several_sources();
     for day in report.days.iter().filter(|day| day.error.is_some()) {
-        error!(day = day.day, "{}", day.error.as_deref().unwrap_or_default());
+        let source = several.then_some(day.source.as_str());
+        error!(source, day = day.day, "{}", day.error.as_deref().unwrap_or_default());
     }
     if let Some(text) = &report.error {
         error!("{text}");
-    }
-}
-
-async fn run_windows(context: &Context<'_>, windows: &[Window], target: Option<Arc<dyn Sink>>, report: &mut RunReport) {
-    let opened = match target {
-        Some(target) => Ok(Sinks::Same(target)),
-        None => context.options.stopping.unless_asked(Sinks::new(context, windows)).await,
-    };
-    let sinks = match opened {
-        Ok(sinks) => sinks,
-        Err(failure) => return report::stop(report, &failure),
-    };
-    context.progress.health().ready();
-    let mut object_count = 0;
-    for window in windows {
-        info!(%window, semantics = %context.config.semantics, "window begins");
-        let outcome = window::run_window(context, *window, async |reference| Ok(sinks.of(reference))).await;
-        let stopped = match outcome {
-            Ok(outcome) => {
-                object_count += outcome.plan.object_count;
-                report::add_window(report, context.config, outcome)
-            }
-            // Bad data that concerns all days of a window says nothing about those of another.
-            Err(failure) if failure.kind.is_of_one_day() => {
-                object_count += 1;
-                report::fail_window(report, context.config, *window, &failure)
-            }
-            Err(failure) => {
-                report::stop(report, &failure);
-                true
-            }
-        };
-        if stopped {
-            return;
-        }
-    }
-    if object_count == 0 && !context.options.allow_empty {
-        report::stop(report, &window::no_objects(context, windows));
     }
 }
 

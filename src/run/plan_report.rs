@@ -14,15 +14,19 @@ use crate::time::UsageDay;
 /// The plan of a period.
 #[derive(Debug, Default, Serialize)]
 pub struct PlanReport {
-    /// One entry per month.
+    /// One entry per source and month, source by source.
     pub windows: Vec<PlanWindow>,
-    /// Exit code of the process: not 0 if a comparison was asked for and a day could not be computed.
+    /// What is wrong with single sources where there are several.
+    pub errors: Vec<String>,
+    /// Exit code of the process: not 0 if a comparison was asked for and a day could not be computed, or if a source failed.
     pub exit_code: u8,
 }
 
 /// The plan of a window.
 #[derive(Debug, Serialize)]
 pub struct PlanWindow {
+    /// Uuid of the source.
+    pub source: String,
     /// First and last day.
     pub window: String,
     /// One entry per day, in order.
@@ -42,6 +46,8 @@ pub struct PlanWindow {
 /// The plan of a day.
 #[derive(Debug, Serialize)]
 pub struct PlanDay {
+    /// Uuid of the source.
+    pub source: String,
     /// The day.
     #[serde(serialize_with = "as_text")]
     pub day: UsageDay,
@@ -92,18 +98,35 @@ pub struct Figure {
 }
 
 impl PlanReport {
+    /// Notes what is wrong with one of several sources; the first decides the exit code.
+    pub fn fail(&mut self, failure: &Failure) {
+        if self.errors.is_empty() {
+            self.exit_code = failure.kind.exit_code();
+        }
+        self.errors.push(failure.full_text());
+    }
+
     /// Decides the exit code.
     pub fn end(&mut self) {
         let failed = self.windows.iter().flat_map(|window| &window.days).any(|day| day.error.is_some());
-        self.exit_code = if failed { ErrorKind::SomeDaysFailed.exit_code() } else { 0 };
+        if failed && self.exit_code == 0 {
+            self.exit_code = ErrorKind::SomeDaysFailed.exit_code();
+        }
     }
 
     /// The tables for people.
     pub fn text(&self) -> String {
         let mut out = String::new();
+        let names_source = self.windows.iter().any(|window| window.source != self.windows[0].source);
         for window in &self.windows {
+            if names_source {
+                out.push_str(&format!("source {}\n", window.source));
+            }
             // Writing to a string cannot fail.
             let _infallible = window.render(&mut out);
+        }
+        for error in &self.errors {
+            out.push_str(&format!("failed: {error}\n"));
         }
         out
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use super::plan_report::{DayDifference, PlanDay, PlanReport, PlanWindow};
 use super::sinks::postgres_sink;
 use super::unchanged::{Decisions, Purpose, decide, decide_empty};
+use super::units::together;
 use super::window::{self, PreparedWindow};
 use super::{Context, Resources, RunOptions};
 use crate::config::{Config, Postgres, Target};
@@ -41,33 +42,69 @@ pub async fn plan_period(config: &Config, options: PlanOptions, progress: &Progr
     };
     let resources = Resources::new(config)?;
     let run_options = RunOptions { allow_empty: options.allow_empty, ..RunOptions::default() };
-    let context = resources.context(config, &run_options, progress);
+    let views = config.per_source();
+    let contexts = resources.contexts(&views, &run_options, progress);
     let windows = Window::split_by_month(config.period.start, config.period.end);
+    let planning = Planning { resources: &resources, target, diff: options.diff };
     let mut report = PlanReport::default();
-    let mut object_count = 0;
-    for window in &windows {
-        let (prepared, seconds) = window::prepare(&context, *window).await?;
-        object_count += prepared.plan.object_count;
-        let mut planned = describe(&resources, &prepared);
-        match target {
-            None => {}
-            Some(postgres) if options.diff => difference(&context, postgres, prepared, seconds, &mut planned).await?,
-            Some(postgres) => look(&context, postgres, prepared, &mut planned).await?,
+    let mut empty = Vec::new();
+    for context in &contexts {
+        match planning.plan_source(context, &windows, &mut report).await {
+            Ok(0) if !options.allow_empty => empty.push(window::no_objects(context, &windows)),
+            Ok(_) => {}
+            Err(failure) if context.is_of_source(failure.kind) => report.fail(&context.named(failure)),
+            Err(failure) => return Err(context.named(failure)),
         }
-        report.windows.push(planned);
     }
-    if object_count == 0 && !options.allow_empty {
-        return Err(window::no_objects(&context, &windows));
+    let nothing_at_all = empty.len() == contexts.len();
+    match together(empty) {
+        Some(failure) if nothing_at_all => return Err(failure),
+        Some(failure) => report.fail(&failure),
+        None => {}
     }
     report.end();
     Ok(report)
 }
 
+/// What planning needs besides the source.
+struct Planning<'a> {
+    resources: &'a Resources,
+    target: Option<&'a Postgres>,
+    diff: bool,
+}
+
+impl Planning<'_> {
+    /// Plans every window of a source; gives the number of its objects.
+    async fn plan_source(
+        &self,
+        context: &Context<'_>,
+        windows: &[Window],
+        report: &mut PlanReport,
+    ) -> Result<usize, Failure> {
+        let mut object_count = 0;
+        for window in windows {
+            let (prepared, seconds) = window::prepare(context, *window).await?;
+            object_count += prepared.plan.object_count;
+            let mut planned = describe(self.resources, context, &prepared);
+            match self.target {
+                None => {}
+                Some(postgres) if self.diff => {
+                    difference(context, postgres, prepared, seconds, &mut planned).await?;
+                }
+                Some(postgres) => look(context, postgres, prepared, &mut planned).await?,
+            }
+            report.windows.push(planned);
+        }
+        Ok(object_count)
+    }
+}
+
 /// What the footers say, and what there is to work with.
-fn describe(resources: &Resources, prepared: &PreparedWindow) -> PlanWindow {
-    let plan = &prepared.plan;
+fn describe(resources: &Resources, context: &Context<'_>, prepared: &PreparedWindow) -> PlanWindow {
+    let (plan, source) = (&prepared.plan, context.config.source.uuid.to_string());
     let tail = display::tail(plan, resources.pool.worker_count(), resources.memory_budget);
     let days = plan.days.iter().zip(display::day_lines(plan)).map(|(day, (_, line))| PlanDay {
+        source: source.clone(),
         day: day.day,
         objects: day.objects.len(),
         row_groups: day.chunk_count,
@@ -80,6 +117,7 @@ fn describe(resources: &Resources, prepared: &PreparedWindow) -> PlanWindow {
         line,
     });
     PlanWindow {
+        source: source.clone(),
         window: plan.window.to_string(),
         days: days.collect(),
         to_read: None,

@@ -25,14 +25,8 @@ pub struct Preflight {
     pub notes: Vec<String>,
 }
 
-/// Looks at everything a run needs of the target and the small tables. `report_period_id` is the period as far as it is known.
-pub async fn preflight(
-    config: &Config,
-    postgres: &Postgres,
-    windows: &[Window],
-    report_period_id: Option<i32>,
-    run_id: Uuid,
-) -> Preflight {
+/// Looks at everything a run needs of the target and the small tables, for all sources of the configuration at once.
+pub async fn preflight(config: &Config, postgres: &Postgres, windows: &[Window], run_id: Uuid) -> Preflight {
     let mut found = Preflight::default();
     let connection = match Connector::new(postgres, run_id) {
         Ok(connector) => connector.connect().await,
@@ -44,7 +38,7 @@ pub async fn preflight(
                 "PostgreSQL: connected to {}:{} database {} as {}",
                 postgres.host, postgres.port, postgres.database, postgres.user
             ));
-            let look = Look { config, postgres, connection: &connection, windows, report_period_id };
+            let look = Look { config, postgres, connection: &connection, windows };
             look.at_everything(&mut found).await;
         }
         Err(error) => found.add_error(error),
@@ -60,7 +54,7 @@ pub async fn missing_privileges(
     run_id: Uuid,
 ) -> Result<Vec<Finding>, PostgresError> {
     let connection = Connector::new(postgres, run_id)?.connect().await?;
-    let look = Look { config, postgres, connection: &connection, windows: &[], report_period_id: None };
+    let look = Look { config, postgres, connection: &connection, windows: &[] };
     let target = TableName::new(&postgres.schema, &postgres.table);
     let mut findings = look.at_privileges(&target, TARGET_PRIVILEGES).await?;
     findings.extend(look.at_ledger().await?);
@@ -96,7 +90,6 @@ struct Look<'a> {
     postgres: &'a Postgres,
     connection: &'a Connection,
     windows: &'a [Window],
-    report_period_id: Option<i32>,
 }
 
 impl Look<'_> {
@@ -215,17 +208,18 @@ impl Look<'_> {
         if self.postgres.replace != Replace::Reference {
             return Ok(Vec::new());
         }
-        let scope = Scope {
-            table: target.clone(),
-            source_uuid: self.config.source.uuid,
-            report_period_id: self.report_period_id,
-        };
-        for window in self.windows {
-            let row_count = scope.count_of_later_steps(self.connection, *window).await?;
-            notes.push(format!(
-                "target.postgres.replace is `reference`: {row_count} cost-model and distribution rows of {window} lie in \
-                 the scope and will be deleted"
-            ));
+        for source in self.config.sources() {
+            let scope =
+                Scope { table: target.clone(), source_uuid: source.uuid, report_period_id: source.report_period_id };
+            let whose =
+                if self.config.other_sources.is_empty() { String::new() } else { format!("source {}: ", source.uuid) };
+            for window in self.windows {
+                let row_count = scope.count_of_later_steps(self.connection, *window).await?;
+                notes.push(format!(
+                    "{whose}target.postgres.replace is `reference`: {row_count} cost-model and distribution rows of {window} lie in \
+                     the scope and will be deleted"
+                ));
+            }
         }
         Ok(Vec::new())
     }
@@ -244,7 +238,7 @@ impl Look<'_> {
         if matches!(self.config.reference.node_roles, NodeRoles::Postgres) {
             needed.push((NODES, true));
         }
-        if self.config.source.report_period_id.is_none() {
+        if self.config.sources().any(|source| source.report_period_id.is_none()) {
             // A database without report periods is in order.
             needed.push((REPORT_PERIODS, false));
         }

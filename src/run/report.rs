@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Resources;
 use super::closing::ClosedDay;
 use super::unchanged::DayState;
 use super::window::WindowOutcome;
-use crate::config::Config;
+use super::{Context, Resources};
+use crate::config::{Config, OnBadDay, Source};
 use crate::enrich::decimal::decimal_text;
 use crate::error::{ErrorKind, Failure};
 use crate::runtime::limits::peak_memory;
@@ -22,24 +22,26 @@ const LEFT: &str = "left to others";
 /// Why a day is unchanged that was not when it was decided about.
 const MEANWHILE: &str = "written by another run meanwhile";
 
-/// A report before anything happened: every day is skipped.
-pub fn begin(config: &Config, windows: &[Window]) -> RunReport {
-    let day = |day: UsageDay| DayReport {
+/// A report before anything happened: every day of every source is skipped.
+pub fn begin(views: &[Config], windows: &[Window]) -> RunReport {
+    let day = |view: &Config, day: UsageDay| DayReport {
+        source: view.source.uuid.to_string(),
         day: day.to_string(),
         status: "skipped".to_owned(),
         reason: String::new(),
-        is_complete: day < config.period.today,
+        is_complete: day < view.period.today,
         rows_in: 0,
         rows_out: 0,
         rows_deleted: 0,
         sums: BTreeMap::new(),
         error: None,
     };
+    let days = |view| windows.iter().flat_map(|window| window.days()).map(move |number| day(view, number));
     RunReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        semantics: config.semantics.name().to_owned(),
+        semantics: views.first().map_or_else(String::new, |view| view.semantics.name().to_owned()),
         windows: windows.iter().map(ToString::to_string).collect(),
-        days: windows.iter().flat_map(|window| window.days()).map(day).collect(),
+        days: views.iter().flat_map(days).collect(),
         ..RunReport::default()
     }
 }
@@ -52,16 +54,28 @@ pub fn stop(report: &mut RunReport, failure: &Failure) {
     }
 }
 
-/// Adds a window, or some of its days; true if no further one shall begin.
+/// Notes what is wrong with a run that went on to its end. Days that a retry may give keep their exit code.
+pub fn fail(report: &mut RunReport, failure: &Failure) {
+    let of_days = report.exit_code;
+    stop(report, failure);
+    if of_days != 0 {
+        report.exit_code = of_days;
+    }
+}
+
+/// Adds a window, or another look at some of its days; true if no further one shall begin.
 pub fn add_window(
     report: &mut RunReport,
-    config: &Config,
+    context: &Context<'_>,
     mut window: WindowOutcome,
     only: Option<&BTreeSet<UsageDay>>,
 ) -> bool {
+    let source = &context.config.source;
     if let Some(days) = only {
         window.states.retain(|day, _| days.contains(day));
-        window.outcome.end.failed_days.retain(|day, _| days.contains(day));
+        // Told by the first look.
+        window.plan.absent_columns.clear();
+        window.warnings.clear();
     }
     for (stage, seconds) in window.stage_seconds {
         report.add_seconds(stage, seconds);
@@ -69,12 +83,13 @@ pub fn add_window(
     for (column, objects) in window.plan.absent_columns {
         *report.absent_columns.entry(column.to_owned()).or_default() += objects;
     }
-    report.warnings.extend(window.warnings);
+    let mut warnings = window.warnings;
     if window.plan.object_count == 0 {
-        report.warnings.push(format!("window {} has no objects; its days stay as they were", window.plan.window));
+        warnings.push(format!("window {} has no objects; its days stay as they were", window.plan.window));
     }
+    report.warnings.extend(warnings.into_iter().map(|warning| context.named_text(warning)));
     for (day, state) in &window.states {
-        if let Some(entry) = entry(report, *day) {
+        if let Some(entry) = entry(report, source, *day) {
             let reasons = state.reasons().join("; ");
             entry.reason =
                 if reasons.is_empty() { state.name().to_owned() } else { format!("{}: {reasons}", state.name()) };
@@ -89,14 +104,14 @@ pub fn add_window(
         }
     }
     for day in window.left.keys() {
-        if let Some(entry) = entry(report, *day) {
+        if let Some(entry) = entry(report, source, *day) {
             entry.status = LEFT.to_owned();
         }
     }
     let end = window.outcome.end;
     report.peak_state_bytes = report.peak_state_bytes.max(end.peak_state_bytes.0);
     for (day, closed) in &window.outcome.days {
-        add_day(report, *day, closed);
+        add_day(report, source, *day, closed);
     }
     let any_failed = end.failed_days.values().any(|failure| failure.kind.is_of_one_day());
     if let Some(failure) = end.failed_days.values().find(|failure| failure.kind.is_transient()) {
@@ -105,21 +120,22 @@ pub fn add_window(
     }
     metrics::days(DayOutcome::Failed, end.failed_days.len() as u64);
     for (day, failure) in end.failed_days {
-        if let Some(entry) = entry(report, day) {
+        if let Some(entry) = entry(report, source, day) {
             entry.status = "failed".to_owned();
             entry.error = Some(failure.full_text());
         }
     }
-    if let Some(failure) = &end.stopped_by {
-        stop(report, failure);
+    let is_stopped = end.stopped_by.is_some();
+    if let Some(failure) = end.stopped_by {
+        stop(report, &context.named(failure));
     }
-    end.stopped_by.is_some() || (any_failed && config.on_bad_day == crate::config::OnBadDay::Stop)
+    is_stopped || (any_failed && context.config.on_bad_day == OnBadDay::Stop)
 }
 
 /// Notes a day that another pod has written.
-pub fn written_by_others(report: &mut RunReport, day: UsageDay) {
+pub fn written_by_others(report: &mut RunReport, source: &Source, day: UsageDay) {
     metrics::days(DayOutcome::Unchanged, 1);
-    if let Some(entry) = entry(report, day) {
+    if let Some(entry) = entry(report, source, day) {
         entry.status = "unchanged".to_owned();
         entry.reason = MEANWHILE.to_owned();
     }
@@ -128,21 +144,26 @@ pub fn written_by_others(report: &mut RunReport, day: UsageDay) {
 /// Notes a failure that concerns several days of a window at once; true if no further window shall begin.
 pub fn fail_days(
     report: &mut RunReport,
-    config: &Config,
+    context: &Context<'_>,
     days: impl Iterator<Item = UsageDay>,
     failure: &Failure,
 ) -> bool {
+    let source = &context.config.source;
+    if !failure.kind.is_of_one_day() && report.exit_code == 0 {
+        // What a retry cannot mend is told as such, unless one may give other days.
+        report.exit_code = failure.kind.exit_code();
+    }
     for day in days {
         metrics::days(DayOutcome::Failed, 1);
-        if let Some(entry) = entry(report, day) {
+        if let Some(entry) = entry(report, source, day) {
             entry.status = "failed".to_owned();
             entry.error = Some(failure.full_text());
         }
     }
-    config.on_bad_day == crate::config::OnBadDay::Stop
+    context.config.on_bad_day == OnBadDay::Stop
 }
 
-fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
+fn add_day(report: &mut RunReport, source: &Source, day: UsageDay, closed: &ClosedDay) {
     for (column, stats) in &closed.label_stats {
         let total = report.label_columns.entry((*column).to_owned()).or_default();
         total.map_rows += stats.map_rows;
@@ -160,7 +181,7 @@ fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
     }
     report.operator_pairs_dropped += closed.operator_pairs_dropped;
     report.rows_in += closed.input_row_count;
-    let Some(entry) = entry(report, day) else { return };
+    let Some(entry) = entry(report, source, day) else { return };
     entry.rows_in = closed.input_row_count;
     entry.sums = closed.sums.iter().map(|(name, sum)| ((*name).to_owned(), decimal(*sum))).collect();
     match closed.written {
@@ -178,7 +199,8 @@ fn add_day(report: &mut RunReport, day: UsageDay, closed: &ClosedDay) {
             entry.rows_out = row_count;
         }
     }
-    report.rows_out += report.days.iter().find(|entry| entry.day == day.to_string()).map_or(0, |entry| entry.rows_out);
+    let rows_out = entry.rows_out;
+    report.rows_out += rows_out;
 }
 
 /// A sum as the target would print it.
@@ -188,9 +210,9 @@ fn decimal(sum: i128) -> String {
     text
 }
 
-fn entry(report: &mut RunReport, day: UsageDay) -> Option<&mut DayReport> {
-    let text = day.to_string();
-    report.days.iter_mut().find(|entry| entry.day == text)
+fn entry<'a>(report: &'a mut RunReport, source: &Source, day: UsageDay) -> Option<&'a mut DayReport> {
+    let (source, day) = (source.uuid.to_string(), day.to_string());
+    report.days.iter_mut().find(|entry| entry.source == source && entry.day == day)
 }
 
 /// Adds what the run may use, and who says so.

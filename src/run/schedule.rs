@@ -277,9 +277,8 @@ impl<'a> Schedule<'a> {
 
     /// Days whose rows are all in, and, once no chunk is left, days that have none.
     pub fn take_complete_days(&mut self) -> Vec<CompleteDay> {
-        let may_begin = |day: &UsageDay| {
-            self.rules.gate != Gate::Claims { empty_days: true } || self.admitted.contains(day)
-        };
+        let may_begin =
+            |day: &UsageDay| self.rules.gate != Gate::Claims { empty_days: true } || self.admitted.contains(day);
         if self.is_idle()
             && self.empty_days.front().is_some_and(may_begin)
             && let Some(day) = self.empty_days.pop_front()

@@ -37,8 +37,7 @@ impl Share {
 impl Sharing {
     /// A run with a target of the configuration. Claims begin to be renewed from here on.
     /// Errors: an unusable certificate file for the database.
-    pub fn new(config: &Config, shard: Option<Shard>, run_id: Uuid, stopping: &Stopping) -> Result<Self, Failure> {
-        let Some(shard) = shard else { return Ok(Self::default()) };
+    pub fn new(config: &Config, shard: Shard, run_id: Uuid, stopping: &Stopping) -> Result<Self, Failure> {
         let claims = match (&config.target, &config.postgres) {
             (Target::Postgres, Some(postgres)) => {
                 let name = format!("shard {shard} of run {run_id}");
@@ -51,8 +50,9 @@ impl Sharing {
 
     /// A run whose target has no ledger.
     pub fn divided(config: &Config, shard: Shard) -> Self {
-        let share = |(source, position)| (source, Share { shard, first_day: config.period.start, source_position: position });
-        let sources = std::iter::once(config.source.uuid);
+        let share =
+            |(source, position)| (source, Share { shard, first_day: config.period.start, source_position: position });
+        let sources = config.sources().map(|source| source.uuid);
         Self { shares: sources.zip(0..).map(share).collect(), claims: None }
     }
 

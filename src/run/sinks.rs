@@ -1,4 +1,4 @@
-//! Configuration → the target of a run, prepared once; one handle per window.
+//! Configuration → the target of a run, prepared once; a target per source, and of it one handle per window.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use super::Context;
 use super::preflight::missing_privileges;
-use crate::config::{Postgres, Target};
+use crate::config::{Config, Postgres, Target};
 use crate::enrich::batches::schema;
 use crate::error::{ErrorKind, Failure};
 use crate::postgres::copy::EncodeError;
@@ -21,7 +21,7 @@ use crate::sink::postgres::{EncodeJob, EncodeRunner, PostgresSink, PostgresSinkO
 use crate::telemetry::health::Health;
 use crate::time::{BillingMonth, Window};
 
-/// The target of a run.
+/// The target of one source.
 pub enum Sinks {
     /// PostgreSQL; the report period differs from window to window.
     Postgres(Box<PostgresSink>),
@@ -30,8 +30,26 @@ pub enum Sinks {
 }
 
 impl Sinks {
-    /// Opens and prepares the target: schema, ledger and partitions are checked before anything is read.
-    pub async fn new(context: &Context<'_>, windows: &[Window]) -> Result<Self, Failure> {
+    /// The target, opened and prepared: schema, ledger and partitions are checked before anything is read. All sources of a run
+    /// have the same table and months, so this is done for the first of them; `config` has all of them.
+    pub async fn prepared(config: &Config, context: &Context<'_>, windows: &[Window]) -> Result<Self, Failure> {
+        if let (Target::Postgres, Some(postgres)) = (&config.target, &config.postgres) {
+            let look = || missing_privileges(config, postgres, context.run_id);
+            let missing = retrying(retry::policy(postgres), "looking at the privileges", look).await?;
+            if !missing.is_empty() {
+                return Err(PostgresError::NotReady(missing).into());
+            }
+        }
+        let sinks = Self::unprepared(context)?;
+        if let Self::Postgres(sink) = &sinks {
+            let months: Vec<BillingMonth> = windows.iter().map(|window| window.month()).collect();
+            sink.prepare(&months).await?;
+        }
+        Ok(sinks)
+    }
+
+    /// The target of a source after the first. The database is asked when the first day is compared.
+    pub fn unprepared(context: &Context<'_>) -> Result<Self, Failure> {
         let config = context.config;
         match &config.target {
             Target::None => Ok(Self::Same(Arc::new(NullSink))),
@@ -40,15 +58,7 @@ impl Sinks {
                 let postgres = config.postgres.as_ref().ok_or_else(|| {
                     Failure::new(ErrorKind::Config, "target.kind is postgres, but target.postgres is missing")
                 })?;
-                let look = || missing_privileges(config, postgres, context.run_id);
-                let missing = retrying(retry::policy(postgres), "looking at the privileges", look).await?;
-                if !missing.is_empty() {
-                    return Err(PostgresError::NotReady(missing).into());
-                }
-                let sink = postgres_sink(context, postgres)?;
-                let months: Vec<BillingMonth> = windows.iter().map(|window| window.month()).collect();
-                sink.prepare(&months).await?;
-                Ok(Self::Postgres(Box::new(sink)))
+                Ok(Self::Postgres(Box::new(postgres_sink(context, postgres)?)))
             }
         }
     }

@@ -22,7 +22,8 @@ use crate::telemetry::progress::Progress;
 use crate::time::Window;
 use crate::verify::source::RowSource;
 use crate::verify::{
-    Against, Expected, FileSource, LedgerDays, Side, TableSource, Terms, Tolerance, VerifyError, VerifyReport, verify,
+    Against, Expected, FileSource, LedgerDays, Side, TableSource, Terms, Tolerance, VerifyError, VerifyReport,
+    VerifyReports, verify,
 };
 
 /// What the command line adds to the configuration.
@@ -36,13 +37,60 @@ pub struct VerifyOptions {
     pub tolerance: Tolerance,
 }
 
-/// Compares what lies in the target with something else. Writes nothing.
-/// Errors: a side, the objects or the ledger cannot be read. Differences are part of the report.
+/// Compares what lies in the target with something else, source by source. Writes nothing.
+/// Errors: a side, the objects or the ledger cannot be read. Differences are part of the report, and so is one of several sources
+/// that cannot be compared.
 pub async fn verify_target(
     config: &Config,
     options: &VerifyOptions,
     progress: &Progress,
-) -> Result<VerifyReport, Failure> {
+) -> Result<VerifyReports, Failure> {
+    let views = config.per_source();
+    let is_one_of_several = views.len() > 1;
+    let mut reports = VerifyReports::default();
+    for view in &views {
+        let compared = match of_source(view, options, is_one_of_several) {
+            Ok(options) => verify_source(view, &options, progress).await,
+            Err(failure) => Err(failure),
+        };
+        match compared {
+            Ok(report) => reports.add(view.source.uuid, report),
+            Err(failure) if is_one_of_several && is_of_source(failure.kind) => reports.fail(view.source.uuid, &failure),
+            Err(failure) if is_one_of_several => {
+                return Err(failure.named(&format!("source {}", view.source.uuid)));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(reports)
+}
+
+fn is_of_source(kind: ErrorKind) -> bool {
+    kind.is_of_one_source() || kind == ErrorKind::NotComparable
+}
+
+/// What one of several sources is compared with: its own folder, its own rows.
+fn of_source(view: &Config, options: &VerifyOptions, is_one_of_several: bool) -> Result<VerifyOptions, Failure> {
+    let mut options = options.clone();
+    if let (Against::Files(path), true) = (&mut options.against, is_one_of_several) {
+        if !path.is_dir() {
+            let message =
+                "--against FILE.csv is for one source; give a folder that has a folder source=<uuid> for each";
+            return Err(Failure::new(ErrorKind::Usage, message));
+        }
+        path.push(view.source.folder_name());
+    }
+    if let Some(other) = options.against_config.as_mut().filter(|other| !other.other_sources.is_empty()) {
+        let same = other.per_source().into_iter().find(|other| other.source.uuid == view.source.uuid);
+        *other = same.ok_or_else(|| {
+            let message = format!("--against-config does not list source {}", view.source.uuid);
+            Failure::new(ErrorKind::NotComparable, message)
+        })?;
+    }
+    Ok(options)
+}
+
+async fn verify_source(config: &Config, options: &VerifyOptions, progress: &Progress) -> Result<VerifyReport, Failure> {
     let windows = Window::split_by_month(config.period.start, config.period.end);
     let mut target = open_target(config, &windows).await?;
     // Both sides are opened first: whether they are two is quickly seen, the inputs are not.

@@ -127,7 +127,7 @@ pub fn no_objects(context: &Context<'_>, windows: &[Window]) -> Failure {
         context.store.place(),
         first.unwrap_or_default()
     );
-    Failure::new(ErrorKind::NoObjects, message)
+    context.named(Failure::new(ErrorKind::NoObjects, message))
 }
 
 /// Reports days that were delivered twice, and gives them up if the configuration says so.
@@ -210,10 +210,13 @@ pub async fn compute_window(
     context.progress.stage("decode and aggregate");
     let PreparedWindow { plan, scans, .. } = &prepared;
     let mut outcome = write_days(context, plan, scans, &reference, &sink, &decisions).await?;
+    if let Some(days) = only {
+        outcome.end.failed_days.retain(|day, _| days.contains(day));
+    }
     replan::write_changed_days(context, &mut prepared, &mut decisions, reference, &sink, &mut outcome).await;
     if let Some(claims) = context.sharing.claims() {
-        // Of days that failed: another pod may have more luck.
-        claims.release(context.config.source.uuid).await?;
+        // Those of days that failed: another pod may have more luck.
+        claims.release(context.config.source.uuid).await;
     }
     let left = left_days(&mut outcome.end, &decisions);
     stage_seconds.push(("fetch", outcome.fetch_seconds));

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::report::RunReport;
+use super::report::{DayReport, RunReport};
 use crate::config::TERMINATION_LOG;
 use crate::error::Failure;
 
@@ -33,11 +33,11 @@ pub fn short_line(report: &RunReport) -> String {
         let count = days.get(&day.status).and_then(Value::as_u64).unwrap_or(0);
         days.insert(day.status.clone(), json!(count + 1));
     }
-    let failed: Vec<&_> = report.days.iter().filter(|day| day.error.is_some()).collect();
+    let failed: Vec<&DayReport> = report.days.iter().filter(|day| day.error.is_some()).collect();
     let reason = |text: &Option<String>| text.as_deref().map(|text| cut(text, REASON_BYTES));
     for shown in (0..=failed.len().min(FAILED_DAYS)).rev() {
-        let failed_days: Vec<Value> =
-            failed[..shown].iter().map(|day| json!({"day": day.day, "error": reason(&day.error)})).collect();
+        let failed_day = |day: &&DayReport| json!({"source": day.source, "day": day.day, "error": reason(&day.error)});
+        let failed_days: Vec<Value> = failed[..shown].iter().map(failed_day).collect();
         let short = json!({
             "run_id": report.run_id,
             "version": report.version,
@@ -94,10 +94,10 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::telemetry::report::DayReport;
 
     fn report(day_count: usize, failed_count: usize, reason: &str) -> RunReport {
         let day = |index: usize| DayReport {
+            source: "11111111-2222-3333-4444-555555555555".to_owned(),
             day: format!("2025-10-{:02}", index + 1),
             status: if index < failed_count { "failed" } else { "written" }.to_owned(),
             reason: "changed: object `x` is new".to_owned(),

@@ -76,7 +76,7 @@ pub const METRICS: &[Metric] = &[
     gauge(MEMORY_LIMIT, "", "What the process may use in all"),
     gauge(LAST_SUCCESS, "", "When a run of this process last ended with exit code 0; 0 before"),
     gauge(LAST_RUN_ROWS, "", "Rows that the last ended run of this process wrote"),
-    gauge(RUN_INFO, "version, run_id, cluster_id", "1 for the run under way"),
+    gauge(RUN_INFO, "version, run_id, cluster_id", "1 for each cluster of the run under way"),
 ];
 
 /// How a request to the storage ended.
@@ -187,13 +187,20 @@ pub fn memory_used(used: Bytes) {
     gauge!(MEMORY_USED).set(used.0 as f64);
 }
 
-/// A run begins: who it is and what it may use.
+/// A run begins: who it is, for which clusters, and what it may use.
 #[allow(clippy::cast_precision_loss)] // as above
-pub fn run_begins(run_id: &str, cluster_id: &str, memory_budget: Bytes, memory_limit: Bytes) {
+pub fn run_begins<'a>(
+    run_id: &str,
+    cluster_ids: impl IntoIterator<Item = &'a str>,
+    memory_budget: Bytes,
+    memory_limit: Bytes,
+) {
     gauge!(MEMORY_BUDGET).set(memory_budget.0 as f64);
     gauge!(MEMORY_LIMIT).set(memory_limit.0 as f64);
-    let (run_id, cluster_id) = (run_id.to_owned(), cluster_id.to_owned());
-    gauge!(RUN_INFO, "version" => env!("CARGO_PKG_VERSION"), "run_id" => run_id, "cluster_id" => cluster_id).set(1);
+    for cluster_id in cluster_ids {
+        let (run_id, cluster_id) = (run_id.to_owned(), cluster_id.to_owned());
+        gauge!(RUN_INFO, "version" => env!("CARGO_PKG_VERSION"), "run_id" => run_id, "cluster_id" => cluster_id).set(1);
+    }
 }
 
 /// A run ended.

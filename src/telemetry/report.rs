@@ -21,7 +21,7 @@ pub struct RunReport {
     pub shard: String,
     /// Windows, one per month.
     pub windows: Vec<String>,
-    /// One entry per day, in order.
+    /// One entry per source and day, source by source, days in order.
     pub days: Vec<DayReport>,
     /// Rows that were read.
     pub rows_in: u64,
@@ -81,6 +81,8 @@ pub struct StageSeconds {
 /// Report of one day.
 #[derive(Debug, Clone, Serialize)]
 pub struct DayReport {
+    /// Uuid of the source.
+    pub source: String,
     /// The day.
     pub day: String,
     /// `written`, `unchanged`, `no input rows, left as it was`, `dropped`, `left to others`, `failed` or `skipped`.
@@ -178,9 +180,11 @@ impl RunReport {
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
         }
+        let names_source = self.has_several_sources();
         for day in &self.days {
             if let Some(error) = &day.error {
-                writeln!(out, "{} failed: {error}", day.day)?;
+                let whose = if names_source { format!(" of source {}", day.source) } else { String::new() };
+                writeln!(out, "{}{whose} failed: {error}", day.day)?;
             }
         }
         if let Some(error) = &self.error {
@@ -189,15 +193,24 @@ impl RunReport {
         Ok(())
     }
 
+    /// Whether a day alone does not say which entry is meant.
+    pub fn has_several_sources(&self) -> bool {
+        self.days.iter().any(|day| day.source != self.days[0].source)
+    }
+
     fn day_table(&self) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(["day", "rows in", "rows out", "status"]);
+        let names_source = self.has_several_sources();
+        let source = |name: &str| names_source.then(|| name.to_owned());
+        let header = source("source").into_iter().chain(["day", "rows in", "rows out", "status"].map(str::to_owned));
+        table.load_style(presets::NOTHING).set_header(header);
         for day in &self.days {
             let incomplete = if day.is_complete { "" } else { " (incomplete: the day is not over)" };
             let status = format!("{}{incomplete}", day.status);
-            table.add_row([day.day.clone(), day.rows_in.to_string(), day.rows_out.to_string(), status]);
+            let cells = [day.day.clone(), day.rows_in.to_string(), day.rows_out.to_string(), status];
+            table.add_row(source(&day.source).into_iter().chain(cells));
         }
-        for column in [1, 2] {
+        for column in [1, 2].map(|column| column + usize::from(names_source)) {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

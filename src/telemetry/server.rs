@@ -122,7 +122,7 @@ mod tests {
     async fn the_page_has_every_metric_with_its_kind_and_help() {
         let page = metrics::install();
         metrics::stage_seconds("fetch", 0.25);
-        metrics::run_begins("run", "cluster", crate::units::Bytes(1), crate::units::Bytes(2));
+        metrics::run_begins("run", ["one", "two"], crate::units::Bytes(1), crate::units::Bytes(2));
         let text = page.text();
         for metric in metrics::METRICS {
             let kind = match metric.kind {
@@ -132,6 +132,11 @@ mod tests {
             for line in [format!("# TYPE {} {kind}\n", metric.name), format!("# HELP {} ", metric.name)] {
                 assert!(text.contains(&line), "{line} is not in {text}");
             }
+        }
+        for cluster_id in ["one", "two"] {
+            let label = format!("cluster_id=\"{cluster_id}\"");
+            let is_info = |line: &&str| line.starts_with("gristmill_run_info{") && line.contains(&label);
+            assert_eq!(text.lines().filter(is_info).count(), 1, "{text}");
         }
         assert!(
             text.lines().any(|line| line.starts_with("gristmill_stage_seconds_total{stage=\"fetch\"} 0.25")),

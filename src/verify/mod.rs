@@ -15,6 +15,7 @@ mod pairing;
 mod recorded;
 mod rows;
 pub mod source;
+mod sources;
 mod table;
 mod tally;
 mod values;
@@ -38,6 +39,7 @@ pub use findings::{Class, Finding, Verdict, VerifyReport};
 pub use matching::Tolerance;
 pub use recorded::{Expected, LedgerDays};
 pub use rows::Rows;
+pub use sources::{SourceReport, VerifyReports};
 pub use table::{Side, TableSource};
 
 /// What the target is compared with.

@@ -42,6 +42,7 @@ mod privileges;
 mod rerun;
 mod s3;
 mod secrets;
+mod sources;
 mod stopping;
 mod storage;
 mod verify;

@@ -16,7 +16,7 @@ use crate::database;
 
 /// Makes the schema as `init-db` does and fills the small tables with what `case.yaml` says.
 pub async fn prepare(case: &Case, postgres: &Postgres, month: BillingMonth) -> Client {
-    let options = InitOptions { reference_schema: &postgres.schema, months: &[month], source: None };
+    let options = InitOptions { reference_schema: &postgres.schema, months: &[month], sources: &[] };
     init_db(postgres, &options, Uuid::new_v4()).await.expect("an empty schema can be prepared");
     let client = database::client(postgres).await;
     client.batch_execute(&reference_rows(case, &postgres.schema)).await.expect("reference rows");

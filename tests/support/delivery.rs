@@ -78,6 +78,18 @@ impl Delivery {
         self
     }
 
+    /// The same objects as those of another source.
+    pub fn from_source(self, source: &str) -> Self {
+        let key = |key: String| key.replace(&format!("source={SOURCE}"), &format!("source={source}"));
+        Self(self.0.into_iter().map(|(old, content)| (key(old), content)).collect())
+    }
+
+    /// These objects and others.
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     /// Makes these objects the only ones in a folder.
     pub fn write(&self, folder: &Path) {
         let data = folder.join("data");

@@ -99,7 +99,9 @@
 {{- $config := .config -}}
 {{- $missing := list -}}
 {{- if not (dig "organization" "org_id" "" $config) }}{{ $missing = append $missing "config.organization.org_id" }}{{ end -}}
-{{- if not (get $config "sources") -}}
+{{- if get $config "sources" -}}
+{{- if get $config "source" }}{{ fail "config.source and config.sources: keep one of the two" }}{{ end -}}
+{{- else -}}
 {{- if not (dig "source" "uuid" "" $config) }}{{ $missing = append $missing "config.source.uuid" }}{{ end -}}
 {{- if not (dig "source" "cluster_id" "" $config) }}{{ $missing = append $missing "config.source.cluster_id" }}{{ end -}}
 {{- end -}}

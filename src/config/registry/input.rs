@@ -25,7 +25,7 @@ pub(super) const KEYS: &[Key] = &[
         path: "source.uuid",
         kind: Kind::Uuid,
         unit: "",
-        default: Fallback::Required,
+        default: Fallback::RequiredIf("sources is not given"),
         doc: "Provider uuid: the source=<uuid> folder in object keys, and source_uuid on every row.",
         reason: "It decides which rows of the target are replaced.",
         shipped: "${OCP_PROVIDER_UUID}",
@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Key] = &[
         path: "source.cluster_id",
         kind: Kind::Text { max_chars: 50 },
         unit: "",
-        default: Fallback::Required,
+        default: Fallback::RequiredIf("sources is not given"),
         doc: "Cluster id stamped on every row.",
         reason: "The reports do not hold it. The target column takes 50 characters.",
         shipped: "${OCP_CLUSTER_ID}",
@@ -57,6 +57,17 @@ pub(super) const KEYS: &[Key] = &[
         ),
         doc: "Report period id stamped on every row.",
         reason: "Each month has its own, so a fixed one fits a run over one month only.",
+        shipped: "",
+    },
+    Key {
+        path: "sources",
+        kind: Kind::Sources,
+        unit: "",
+        default: Fallback::Unset("the one cluster of source"),
+        doc: "Several clusters instead of source, 1 to 1,000 of them, each with the keys of source; cluster_alias and report_period_id may be \
+              left out. All are summed up over the same period, each day of each source for itself; with target.kind: file every \
+              source has a folder source=<uuid>.",
+        reason: "One job for all clusters of an organisation shares threads, memory and connections among them.",
         shipped: "",
     },
     Key {

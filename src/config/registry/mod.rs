@@ -60,6 +60,8 @@ pub(super) enum Kind {
     CostCategories,
     /// List of `{node, resource_id, role}`, or `derive`.
     NodeRoles,
+    /// List of `{uuid, cluster_id, cluster_alias, report_period_id}`.
+    Sources,
 }
 
 /// What holds if a key is not given.
@@ -89,7 +91,10 @@ pub(super) struct Section {
 /// All sections, parents before children.
 pub(super) const SECTIONS: &[Section] = &[
     Section { path: "organization", doc: "Whose data it is." },
-    Section { path: "source", doc: "The one OpenShift cluster whose usage is summed up." },
+    Section {
+        path: "source",
+        doc: "The one OpenShift cluster whose usage is summed up; `sources` at the top level lists several instead.",
+    },
     Section {
         path: "period",
         doc: "The days to build, in UTC. Exactly one of three forms: start_date with end_date, or month, or last_days. Days \
@@ -107,7 +112,10 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section { path: "reference", doc: "The small tables that the rollup needs besides usage." },
     Section { path: "performance", doc: "Threads and memory. Neither changes a result." },
-    Section { path: "claims", doc: "Days that several pods share (`run --shard`, indexed Jobs), with target.kind: postgres." },
+    Section {
+        path: "claims",
+        doc: "Days that several pods share (`run --shard`, indexed Jobs), with target.kind: postgres.",
+    },
     Section { path: "stopping", doc: "What happens after SIGTERM or SIGINT." },
     Section { path: "logging", doc: "Log lines on standard error, and what is left behind at the end." },
     Section { path: "metrics", doc: "Figures for Prometheus and answers to probes, while a run is under way." },
@@ -115,6 +123,8 @@ pub(super) const SECTIONS: &[Section] = &[
 
 /// Keys of an entry of `reference.cost_categories`.
 pub(super) const COST_CATEGORY_KEYS: &[&str] = &["namespace", "cost_category_id"];
+/// Keys of an entry of `sources`: those of `source`.
+pub(super) const SOURCE_KEYS: &[&str] = &["uuid", "cluster_id", "cluster_alias", "report_period_id"];
 /// Keys of an entry of `reference.node_roles`.
 pub(super) const NODE_ROLE_KEYS: &[&str] = &["node", "resource_id", "role"];
 
@@ -160,6 +170,7 @@ impl Kind {
             Kind::TextList => "list of texts".to_owned(),
             Kind::CostCategories => "list of {namespace, cost_category_id}".to_owned(),
             Kind::NodeRoles => "derive, or a list of {node, resource_id, role}".to_owned(),
+            Kind::Sources => "list of {uuid, cluster_id, cluster_alias, report_period_id}".to_owned(),
         }
     }
 

@@ -17,6 +17,11 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("source.cluster_id", "other", &[]),
     ("source.cluster_alias", "Other", &[]),
     ("source.report_period_id", "7", &[]),
+    (
+        "sources",
+        "[{uuid: 0a1b2c3d-0000-4000-8000-000000000002, cluster_id: other, cluster_alias: 'a: b', report_period_id: 7}]",
+        &["source.uuid=", "source.cluster_id="],
+    ),
     ("period.start_date", "2025-10-02", &[]),
     ("period.end_date", "2025-10-30", &[]),
     ("period.month", "current", &["period.start_date=", "period.end_date="]),
@@ -63,6 +68,9 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("target.postgres.retries", "0", &[]),
     ("target.postgres.retry_seconds", "3", &[]),
     ("target.postgres.reference_locks", "true", &[]),
+    ("target.postgres.max_writers", "3", &[]),
+    ("claims.lease_seconds", "9", &[]),
+    ("claims.wait_seconds", "7", &[]),
     ("reference.from", "inline", &[]),
     ("reference.schema", "other", &[]),
     ("reference.enabled_tag_keys", "[app]", &["reference.from=inline"]),
@@ -178,6 +186,7 @@ source:
   cluster_id: my-cluster
   cluster_alias: my-cluster  # from source.cluster_id
   report_period_id: null
+sources: null
 period:
   start_date: 2025-10-01  # from period.month, today is 2025-11-15 (UTC)
   end_date: 2025-10-31  # from period.month, today is 2025-11-15 (UTC)

@@ -242,9 +242,7 @@ impl<'a> DayTransaction<'a> {
         match basis.verdict(shared.options.run_id, &self.rows.fingerprint, &standing) {
             Verdict::Write => Ok(true),
             Verdict::AlreadyThere => Ok(false),
-            Verdict::ClaimLost => {
-                Err(PostgresError::ClaimLost { day: self.day(), table: shared.table.to_string() })
-            }
+            Verdict::ClaimLost => Err(PostgresError::ClaimLost { day: self.day(), table: shared.table.to_string() }),
         }
     }
 

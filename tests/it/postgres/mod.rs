@@ -30,7 +30,7 @@ async fn ready_database() -> (Postgres, Client) {
 }
 
 async fn init(config: &Postgres, months: &[BillingMonth]) -> Vec<String> {
-    let options = InitOptions { reference_schema: &config.schema, months, source: None };
+    let options = InitOptions { reference_schema: &config.schema, months, sources: &[] };
     init_db(config, &options, Uuid::new_v4()).await.expect("init-db works")
 }
 

@@ -28,6 +28,7 @@ pub fn config_for(postgres: &Postgres) -> Config {
             cluster_alias: "Cluster One".to_owned(),
             report_period_id: None,
         },
+        other_sources: Vec::new(),
         period: Period { start: day("2025-10-01"), end: day("2025-10-31"), today: day("2025-11-05") },
         storage: Storage {
             location: Location::Folder(PathBuf::from("/nowhere")),
@@ -214,7 +215,7 @@ async fn names_with_quotes_are_names() {
     sink.replace(pod_rows(day("2025-11-02"), source, 2, 1, None)).await.unwrap();
     let client = database::client(&config).await;
     assert_eq!(count(&client, &format!("SELECT count(*) FROM {}", target(&config))).await, 2);
-    let found = preflight(&config_for(&config), &config, &[WINDOW()], None, Uuid::nil()).await;
+    let found = preflight(&config_for(&config), &config, &[WINDOW()], Uuid::nil()).await;
     assert_eq!(found.problems, []);
 }
 
@@ -232,7 +233,7 @@ async fn preflight_finds_nothing_on_a_ready_database() {
         ))
         .await
         .unwrap();
-    let found = preflight(&config, &postgres, &[WINDOW()], None, Uuid::nil()).await;
+    let found = preflight(&config, &postgres, &[WINDOW()], Uuid::nil()).await;
     assert_eq!(found.problems, []);
     assert!(found.notes.iter().any(|note| note.contains("`reference`: 1 cost-model")), "{:?}", found.notes);
 }
@@ -254,7 +255,7 @@ async fn preflight_lists_all_problems_at_once() {
         .unwrap();
     postgres.user = role;
     postgres.password = Some(SecretString::from("pw".to_owned()));
-    let found = preflight(&config_for(&postgres), &postgres, &[WINDOW()], None, Uuid::nil()).await;
+    let found = preflight(&config_for(&postgres), &postgres, &[WINDOW()], Uuid::nil()).await;
     let text: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
     for part in [
         "lacks INSERT on table tenant.reporting_ocpusagelineitem_daily_summary",
@@ -275,7 +276,7 @@ async fn preflight_lists_all_problems_at_once() {
 async fn preflight_of_an_unreachable_server_is_one_problem() {
     let (mut postgres, _client) = ready_database().await;
     postgres.password = Some(SecretString::from("wrong".to_owned()));
-    let found = preflight(&config_for(&postgres), &postgres, &[WINDOW()], None, Uuid::nil()).await;
+    let found = preflight(&config_for(&postgres), &postgres, &[WINDOW()], Uuid::nil()).await;
     assert_eq!(found.problems.len(), 1);
     assert_eq!(found.problems[0].kind, ErrorKind::LoginRefused);
 }

@@ -66,7 +66,8 @@ async fn a_missing_report_period_names_the_three_values() {
 async fn init_db_adds_the_report_periods_of_a_source() {
     let (postgres, _client) = ready_database().await;
     let config = config_for(&postgres);
-    let options = InitOptions { reference_schema: "tenant", months: &[OCTOBER], source: Some(&config.source) };
+    let options =
+        InitOptions { reference_schema: "tenant", months: &[OCTOBER], sources: std::slice::from_ref(&config.source) };
     let done = init_db(&postgres, &options, Uuid::nil()).await.unwrap();
     assert!(done.iter().any(|line| line.contains("report period 2025-10 of cluster cluster-1: added")), "{done:?}");
     assert!(load(&config, WINDOW(), Uuid::nil()).await.unwrap().report_period_id.is_some());
