@@ -12,7 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::DayKey;
-use super::lock::lock_day;
+use super::lock::{lock_day, lock_number};
 use crate::postgres::connection::Connection;
 use crate::postgres::error::PostgresError;
 use crate::postgres::sql::TableName;
@@ -45,6 +45,8 @@ pub struct Standing {
     pub written: Option<(Vec<u8>, Uuid)>,
     /// The claim on it, expired or not.
     pub claim: Option<Claim>,
+    /// Whether somebody is in the middle of writing it; then its claim cannot be renewed and cannot be taken.
+    pub is_being_written: bool,
 }
 
 /// What the writer of a day went by when it decided to write it.
@@ -164,21 +166,25 @@ pub async fn look(
     days: &[UsageDay],
 ) -> Result<BTreeMap<UsageDay, Standing>, PostgresError> {
     let dates: Vec<_> = days.iter().map(|day| day.date()).collect();
-    let sql = [STANDING_SQL, "= ANY ($4)"].concat();
-    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+    let key = |day: &UsageDay| DayKey { target: target.clone(), source_uuid, day: *day };
+    let locks: Vec<i64> = days.iter().map(|day| lock_number(&key(day))).collect();
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
         (&target.schema, Type::TEXT),
         (&target.table, Type::TEXT),
         (&source_uuid, Type::UUID),
         (&dates, Type::DATE_ARRAY),
+        (&locks, Type::INT8_ARRAY),
     ];
+    let sql = [STANDING_SQL, BEING_WRITTEN_SQL].concat();
     let rows = connection.query("looking at days of others", &sql, &parameters).await?;
-    Ok(rows.iter().map(|row| (UsageDay::from_date(row.get(0)), standing(row))).collect())
+    let look = |row: &tokio_postgres::Row| Standing { is_being_written: row.get(6), ..standing(row) };
+    Ok(rows.iter().map(|row| (UsageDay::from_date(row.get(0)), look(row))).collect())
 }
 
 /// Takes the lock of the day, then reads its row and locks that as well, both on one journey. The row is read by a statement of its
 /// own, because one that waited for the lock would still see what was there before.
 pub async fn lock_day_and_look(connection: &Connection, key: &DayKey) -> Result<Standing, PostgresError> {
-    let sql = [STANDING_SQL, "= $4 FOR UPDATE"].concat();
+    let sql = [STANDING_SQL, UNDER_LOCK_SQL].concat();
     let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
         (&key.target.schema, Type::TEXT),
         (&key.target.table, Type::TEXT),
@@ -201,6 +207,7 @@ fn standing(row: &tokio_postgres::Row) -> Standing {
             token,
             expires_in_seconds,
         }),
+        is_being_written: false,
     }
 }
 
@@ -227,11 +234,22 @@ WHERE id IN (SELECT id FROM free) RETURNING id) \
 SELECT count(*) - (SELECT count(*) FROM released) FROM gristmill.day_ledger \
 WHERE target_schema = $1 AND target_table = $2 AND claimed_by = $3 AND ($4::bigint[] IS NULL OR token = ANY ($4))";
 
-/// Ends with the condition on the day.
+/// Goes on with one of the two below.
 const STANDING_SQL: &str = "\
 SELECT usage_day, CASE WHEN status = 'written' THEN fingerprint END, CASE WHEN status = 'written' THEN run_id END, \
-claimed_by, token, extract(epoch FROM expires_at - pg_catalog.clock_timestamp())::float8 \
-FROM gristmill.day_ledger WHERE target_schema = $1 AND target_table = $2 AND source_uuid = $3 AND usage_day ";
+claimed_by, token, extract(epoch FROM expires_at - pg_catalog.clock_timestamp())::float8";
+
+const UNDER_LOCK_SQL: &str = " FROM gristmill.day_ledger \
+WHERE target_schema = $1 AND target_table = $2 AND source_uuid = $3 AND usage_day = $4 FOR UPDATE";
+
+/// Whoever writes a day holds its lock; the view shows the two halves of its number.
+const BEING_WRITTEN_SQL: &str = ", EXISTS (SELECT FROM pg_catalog.pg_locks AS held \
+WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1 \
+AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+AND (held.classid::bigint << 32) | held.objid::bigint = wanted.number) \
+FROM gristmill.day_ledger JOIN ROWS FROM (pg_catalog.unnest($4::date[]), pg_catalog.unnest($5::bigint[])) AS wanted (day, number) \
+ON usage_day = wanted.day \
+WHERE target_schema = $1 AND target_table = $2 AND source_uuid = $3";
 
 #[cfg(test)]
 mod tests {
@@ -243,7 +261,11 @@ mod tests {
 
     fn standing(written: Option<(&[u8], Uuid)>, token: Option<i64>) -> Standing {
         let claim = |token| Claim { claimed_by: "somebody".to_owned(), token, expires_in_seconds: -1.0 };
-        Standing { written: written.map(|(bytes, run)| (bytes.to_vec(), run)), claim: token.map(claim) }
+        Standing {
+            written: written.map(|(bytes, run)| (bytes.to_vec(), run)),
+            claim: token.map(claim),
+            is_being_written: false,
+        }
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub async fn take_writer_slot(
     Ok(!connection.query(&action, sql, &[(&slots, Type::INT8_ARRAY)]).await?.is_empty())
 }
 
-fn lock_number(key: &DayKey) -> i64 {
+/// The number of a day's lock.
+pub(super) fn lock_number(key: &DayKey) -> i64 {
     let source: &[u8] = key.source_uuid.as_bytes();
     number(b"gristmill day\0", &[key.target.schema.as_bytes(), key.target.table.as_bytes(), source], key.day.0.into())
 }

@@ -477,3 +477,6 @@ fn in_turns(
     }
     order
 }
+
+#[cfg(test)]
+mod tests;

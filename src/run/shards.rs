@@ -26,6 +26,11 @@ pub struct Share {
 }
 
 impl Share {
+    /// The part of one source's days from a first one on.
+    pub fn new(shard: Shard, first_day: UsageDay, source_position: u32) -> Self {
+        Self { shard, first_day, source_position }
+    }
+
     /// Whether the day is one that this pod begins with.
     pub fn has(&self, day: UsageDay) -> bool {
         // A window has only days of the period.
@@ -50,8 +55,7 @@ impl Sharing {
 
     /// A run whose target has no ledger.
     pub fn divided(config: &Config, shard: Shard) -> Self {
-        let share =
-            |(source, position)| (source, Share { shard, first_day: config.period.start, source_position: position });
+        let share = |(source, position)| (source, Share::new(shard, config.period.start, position));
         let sources = config.sources().map(|source| source.uuid);
         Self { shares: sources.zip(0..).map(share).collect(), claims: None }
     }
@@ -84,7 +88,7 @@ mod tests {
     use super::*;
 
     fn share(index: u32, count: u32, source_position: u32) -> Share {
-        Share { shard: Shard { index, count }, first_day: UsageDay(20_000), source_position }
+        Share::new(Shard { index, count }, UsageDay(20_000), source_position)
     }
 
     #[test]

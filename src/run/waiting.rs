@@ -30,17 +30,19 @@ enum Fate {
     Written,
     /// Nobody is at it, or somebody wrote other rows than those that it would have here.
     Free,
-    /// Somebody is at it.
-    Held { claimed_by: String, expires_in_seconds: f64 },
+    /// Somebody is at it: who, and for how long.
+    Held(String),
 }
 
 fn fate(fingerprint: &[u8], standing: Option<&Standing>) -> Fate {
     let Some(standing) = standing else { return Fate::Free };
-    match (&standing.written, &standing.claim) {
-        (Some((found, _)), _) if found == fingerprint => Fate::Written,
-        (_, Some(claim)) if claim.expires_in_seconds > 0.0 => {
-            Fate::Held { claimed_by: claim.claimed_by.clone(), expires_in_seconds: claim.expires_in_seconds }
+    let is_written = standing.written.as_ref().is_some_and(|(found, _)| found == fingerprint);
+    match &standing.claim {
+        _ if is_written => Fate::Written,
+        Some(claim) if claim.expires_in_seconds > 0.0 || standing.is_being_written => {
+            Fate::Held(format!("{}, expires in {:.0} s unless renewed", claim.claimed_by, claim.expires_in_seconds))
         }
+        None if standing.is_being_written => Fate::Held("a run without claims, which is writing it".to_owned()),
         _ => Fate::Free,
     }
 }
@@ -144,10 +146,7 @@ async fn look(
             Fate::Free => {
                 free.insert(day);
             }
-            Fate::Held { claimed_by, expires_in_seconds } => held.push(
-                unit.context
-                    .named_text(format!("{day} by {claimed_by}, expires in {expires_in_seconds:.0} s unless renewed")),
-            ),
+            Fate::Held(by) => held.push(unit.context.named_text(format!("{day} by {by}"))),
         }
     }
     if !free.is_empty() {
@@ -182,22 +181,25 @@ mod tests {
     use super::*;
     use crate::ledger::Claim;
 
-    fn standing(written: Option<&[u8]>, expires_in_seconds: Option<f64>) -> Standing {
+    fn standing(written: Option<&[u8]>, expires_in_seconds: Option<f64>, is_being_written: bool) -> Standing {
         let claim = |expires_in_seconds| Claim { claimed_by: "another".to_owned(), token: 1, expires_in_seconds };
-        Standing { written: written.map(|bytes| (bytes.to_vec(), Uuid::nil())), claim: expires_in_seconds.map(claim) }
+        let written = written.map(|bytes| (bytes.to_vec(), Uuid::nil()));
+        Standing { written, claim: expires_in_seconds.map(claim), is_being_written }
     }
 
     #[test]
     fn a_day_is_written_free_or_held() {
-        let fate = |written, expires| fate(b"ours", Some(&standing(written, expires)));
-        let held = |expires_in_seconds| Fate::Held { claimed_by: "another".to_owned(), expires_in_seconds };
-        assert_eq!(fate(Some(b"ours"), None), Fate::Written);
-        assert_eq!(fate(Some(b"ours"), Some(5.0)), Fate::Written, "somebody is about to write it again");
-        assert_eq!(fate(Some(b"other"), None), Fate::Free);
-        assert_eq!(fate(Some(b"other"), Some(5.0)), held(5.0));
-        assert_eq!(fate(None, Some(5.0)), held(5.0));
-        assert_eq!(fate(None, Some(-0.1)), Fate::Free, "expired");
-        assert_eq!(fate(None, None), Fate::Free, "given back");
+        let fate = |written, expires, busy| fate(b"ours", Some(&standing(written, expires, busy)));
+        let held = |text: &str| Fate::Held(text.to_owned());
+        assert_eq!(fate(Some(b"ours"), None, false), Fate::Written);
+        assert_eq!(fate(Some(b"ours"), Some(5.0), true), Fate::Written, "somebody writes it again");
+        assert_eq!(fate(Some(b"other"), None, false), Fate::Free);
+        assert_eq!(fate(Some(b"other"), Some(5.0), false), held("another, expires in 5 s unless renewed"));
+        assert_eq!(fate(None, Some(5.0), false), held("another, expires in 5 s unless renewed"));
+        assert_eq!(fate(None, Some(-0.1), false), Fate::Free, "expired");
+        assert_eq!(fate(None, Some(-3.0), true), held("another, expires in -3 s unless renewed"));
+        assert_eq!(fate(None, None, true), held("a run without claims, which is writing it"));
+        assert_eq!(fate(None, None, false), Fate::Free, "given back");
         assert_eq!(super::fate(b"ours", None), Fate::Free);
     }
 }
