@@ -23,6 +23,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -68,8 +69,8 @@ pub struct Config {
     pub on_disappeared: OnDisappeared,
     /// `target.guard.max_change_percent`; absent: any change is written.
     pub max_change_percent: Option<f64>,
-    /// Where the small tables come from.
-    pub reference: Reference,
+    /// Where the small tables come from. One copy for the views of all sources: inline lists may be long.
+    pub reference: Arc<Reference>,
     /// Threads and memory.
     pub performance: Performance,
     /// How days are shared between pods.

@@ -2,6 +2,7 @@
 //! so that one pass reports them all.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -67,7 +68,7 @@ pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut 
             Some(Value::Number(percent)) => Some(*percent),
             _ => None,
         },
-        reference: reference?,
+        reference: Arc::new(reference?),
         performance: performance(settings)?,
         claims: Claims {
             lease_seconds: settings.number("claims.lease_seconds")?,

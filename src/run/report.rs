@@ -247,3 +247,20 @@ pub fn end(report: &mut RunReport) {
             Some(format!("{failed} of {} days failed; {}", report.days.len(), ErrorKind::SomeDaysFailed.fix()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_at_the_end_leaves_the_exit_code_of_days_that_a_retry_may_give() {
+        let missing = Failure::new(ErrorKind::NoObjects, "no objects");
+        for (of_days, expected) in [(0, 65), (75, 75), (78, 78)] {
+            let mut report = RunReport { exit_code: of_days, ..RunReport::default() };
+            fail(&mut report, &missing);
+            end(&mut report);
+            assert_eq!(report.exit_code, expected);
+            assert_eq!(report.error, Some(missing.full_text()));
+        }
+    }
+}

@@ -46,22 +46,31 @@ impl Snapshot {
 }
 
 /// An empty database and a folder of reports.
-struct Bed {
-    folder: tempfile::TempDir,
-    settings: Value,
-    client: Client,
+pub struct Bed {
+    /// The reports.
+    pub folder: tempfile::TempDir,
+    /// From the folder into the database.
+    pub settings: Value,
+    /// A connection to it.
+    pub client: Client,
 }
 
 impl Bed {
     async fn new() -> Self {
+        Self::over(DAYS[0], DAYS[3]).await
+    }
+
+    /// The same for a period.
+    pub async fn over(first_day: &str, last_day: &str) -> Self {
         let postgres = database::database().await;
         let folder = tempfile::tempdir().unwrap();
-        let settings = into_postgres(settings(folder.path(), DAYS[0], DAYS[3]), &postgres);
+        let settings = into_postgres(settings(folder.path(), first_day, last_day), &postgres);
         let client = database::client(&postgres).await;
         Self { folder, settings, client }
     }
 
-    async fn command(&self, command: &str, extra: &[&str]) -> Ended {
+    /// A command with these settings.
+    pub async fn command(&self, command: &str, extra: &[&str]) -> Ended {
         Invocation::with(command, &self.settings).arguments(extra).run().await
     }
 

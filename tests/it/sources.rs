@@ -6,13 +6,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tokio_postgres::Client;
 
 use crate::binary::{Ended, Invocation};
 use crate::bucket::files_below;
-use crate::database;
-use crate::delivery::{Delivery, ROWS_PER_DAY, SOURCE, into_csv, into_postgres, pod_key, settings};
-use crate::rerun::snapshot;
+use crate::delivery::{Delivery, ROWS_PER_DAY, SOURCE, into_csv, pod_key, settings};
+use crate::rerun::{Bed, Snapshot, snapshot};
 
 const OTHER: &str = "00000000-0000-0000-0000-00000000beef";
 const NOBODY: &str = "00000000-0000-0000-0000-00000000dead";
@@ -21,7 +19,7 @@ const DAYS: [&str; 2] = ["2025-10-31", "2025-11-01"];
 
 /// Both clusters' reports: the second uses twice as many cores.
 fn both() -> Delivery {
-    Delivery::of(&DAYS, 1.0).and(Delivery::of(&DAYS, 2.0).from_source(OTHER))
+    Delivery::of(&DAYS, 1.0).and(Delivery::of(&DAYS, 2.0).delivered_by(OTHER))
 }
 
 fn cluster(uuid: &str, name: &str) -> Value {
@@ -73,28 +71,14 @@ impl Folders {
     }
 }
 
-/// A database after `init-db` for both sources, and a folder of reports.
-struct Bed {
-    folder: tempfile::TempDir,
-    settings: Value,
-    client: Client,
-}
-
-impl Bed {
-    async fn new() -> Self {
-        let postgres = database::database().await;
-        let folder = tempfile::tempdir().unwrap();
-        let settings = of_both(into_postgres(settings(folder.path(), DAYS[0], DAYS[1]), &postgres));
-        let client = database::client(&postgres).await;
-        let periods = ["report period 2025-10 of cluster cluster-7: added", "2025-11 of cluster cluster-8: added"];
-        Invocation::with("init-db", &settings).run().await.expect(0, &periods);
-        both().write(folder.path());
-        Self { folder, settings, client }
-    }
-
-    async fn command(&self, command: &str, extra: &[&str]) -> Ended {
-        Invocation::with(command, &self.settings).arguments(extra).run().await
-    }
+/// A database after `init-db` for both sources, and a folder with the reports of both.
+async fn bed() -> Bed {
+    let mut bed = Bed::over(DAYS[0], DAYS[1]).await;
+    bed.settings = of_both(bed.settings);
+    let periods = ["report period 2025-10 of cluster cluster-7: added", "2025-11 of cluster cluster-8: added"];
+    bed.command("init-db", &[]).await.expect(0, &periods);
+    both().write(bed.folder.path());
+    bed
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +128,7 @@ async fn the_report_and_the_log_name_the_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_each_source_are_those_that_it_gives_alone() {
-    let (together, apart) = (Bed::new().await, Bed::new().await);
+    let (together, apart) = (bed().await, bed().await);
     let ended = together.command("run", &[]).await;
     assert_eq!(statuses(ended.expect(0, &[]), SOURCE), ["written", "written"]);
     for position in [0, 1] {
@@ -154,7 +138,7 @@ async fn rows_of_each_source_are_those_that_it_gives_alone() {
     assert_eq!(found.rows, expected.rows);
     assert_eq!(found.rows.len(), 2 * 2 * 4, "two pods and two nodes of each source and day: {found:#?}");
     assert_eq!(found.ledger.len(), 4);
-    let fingerprints = |snapshot: &crate::rerun::Snapshot| {
+    let fingerprints = |snapshot: &Snapshot| {
         snapshot.ledger.iter().map(|entry| (entry.0.clone(), entry.2, entry.3.clone())).collect::<Vec<_>>()
     };
     assert_eq!(fingerprints(&found), fingerprints(&expected));
@@ -169,7 +153,7 @@ async fn rows_of_each_source_are_those_that_it_gives_alone() {
     assert_eq!(snapshot(&together.client).await, found);
 
     // A file that is written again is another object: only this one is.
-    for (key, content) in Delivery::of(&DAYS[..1], 3.0).from_source(OTHER).0 {
+    for (key, content) in Delivery::of(&DAYS[..1], 3.0).delivered_by(OTHER).0 {
         std::fs::write(together.folder.path().join(key), content).unwrap();
     }
     let changed = together.command("run", &[]).await;
@@ -226,7 +210,7 @@ async fn a_bad_object_of_one_source_fails_its_day_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_without_report_period_fails_alone() {
-    let bed = Bed::new().await;
+    let bed = bed().await;
     let delete = "DELETE FROM tenant.reporting_ocpusagereportperiod WHERE cluster_id = 'cluster-7'";
     bed.client.batch_execute(delete).await.unwrap();
     let ended = bed.command("run", &[]).await;
@@ -242,7 +226,7 @@ async fn a_source_without_report_period_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_concerns_all_sources_stops_the_run() {
-    let bed = Bed::new().await;
+    let bed = bed().await;
     bed.client.batch_execute("DROP TABLE gristmill.day_ledger").await.unwrap();
     let ended = bed.command("run", &[]).await;
     ended.expect(78, &["the ledger gristmill.day_ledger does not exist"]);

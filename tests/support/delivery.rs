@@ -79,7 +79,7 @@ impl Delivery {
     }
 
     /// The same objects as those of another source.
-    pub fn from_source(self, source: &str) -> Self {
+    pub fn delivered_by(self, source: &str) -> Self {
         let key = |key: String| key.replace(&format!("source={SOURCE}"), &format!("source={source}"));
         Self(self.0.into_iter().map(|(old, content)| (key(old), content)).collect())
     }

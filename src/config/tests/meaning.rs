@@ -54,11 +54,11 @@ fn the_file_target_needs_no_database() {
     let Target::File { path, format } = config.target else { panic!("not a file target") };
     assert_eq!((path, format), (PathBuf::from("out"), FileFormat::Csv));
     assert!(matches!(&config.storage.location, Location::Folder(path) if path == &PathBuf::from("/reports")));
-    let ReferenceFrom::Inline { enabled_tag_keys, cost_categories } = config.reference.from else {
+    let ReferenceFrom::Inline { enabled_tag_keys, cost_categories } = &config.reference.from else {
         panic!("not inline")
     };
     assert!(enabled_tag_keys.is_empty() && cost_categories.is_empty());
-    assert!(matches!(config.reference.node_roles, NodeRoles::Inline(roles) if roles.is_empty()));
+    assert!(matches!(&config.reference.node_roles, NodeRoles::Inline(roles) if roles.is_empty()));
 }
 
 #[test]
@@ -89,18 +89,18 @@ fn inline_tables_are_taken_as_written() {
 "
     );
     let config = Attempt::new(text).env("KEY", "null").config();
-    let ReferenceFrom::Inline { enabled_tag_keys, cost_categories } = config.reference.from else {
+    let ReferenceFrom::Inline { enabled_tag_keys, cost_categories } = &config.reference.from else {
         panic!("not inline")
     };
-    assert_eq!(enabled_tag_keys, ["app", "007", "true", "", "null", "~"]);
-    assert_eq!(cost_categories, [CostCategory { namespace_pattern: "a-%".to_owned(), cost_category_id: 42 }]);
+    assert_eq!(*enabled_tag_keys, ["app", "007", "true", "", "null", "~"]);
+    assert_eq!(*cost_categories, [CostCategory { namespace_pattern: "a-%".to_owned(), cost_category_id: 42 }]);
     let role = |node: &str, resource_id: Option<&str>, role: Option<&str>| NodeRole {
         node: node.to_owned(),
         resource_id: resource_id.map(str::to_owned),
         role: role.map(str::to_owned),
     };
-    let NodeRoles::Inline(roles) = config.reference.node_roles else { panic!("not inline") };
-    assert_eq!(roles, [role("n1", Some("i-1"), Some("master")), role("n2", Some(""), None), role("n3", None, None)]);
+    let NodeRoles::Inline(roles) = &config.reference.node_roles else { panic!("not inline") };
+    assert_eq!(*roles, [role("n1", Some("i-1"), Some("master")), role("n2", Some(""), None), role("n3", None, None)]);
 }
 
 #[test]
@@ -281,8 +281,8 @@ fn overrides_replace_what_the_file_says() {
     assert_eq!(config.postgres.expect("a connection").host, "second");
     assert_eq!(config.period.start.to_string(), "2025-11-14");
     assert_eq!(config.source.cluster_alias, "quoted: alias");
-    let ReferenceFrom::Inline { enabled_tag_keys, .. } = config.reference.from else { panic!("not inline") };
-    assert_eq!(enabled_tag_keys, ["app", "b"]);
+    let ReferenceFrom::Inline { enabled_tag_keys, .. } = &config.reference.from else { panic!("not inline") };
+    assert_eq!(*enabled_tag_keys, ["app", "b"]);
     assert!(matches!(config.reference.node_roles, NodeRoles::Derive));
 }
 

@@ -1,5 +1,7 @@
 //! The list `sources`: several clusters, and every mistake in one.
 
+use std::sync::Arc;
+
 use super::messages::assert_problems;
 use super::{Attempt, FILE, POSTGRES, with};
 use crate::config::{Config, Target, json_schema};
@@ -55,6 +57,7 @@ fn each_source_has_a_view_and_files_of_its_own() {
         .collect();
     assert_eq!(folders, [format!("out/source={}", uuid(1)), format!("out/source={}", uuid(2))]);
     for (view, source) in views.iter().zip(config.sources()) {
+        assert!(Arc::ptr_eq(&view.reference, &config.reference), "long inline lists are there once");
         assert_eq!((view.source.uuid, view.other_sources.len()), (source.uuid, 0));
         assert_eq!(format!("{:?}", view.per_source()), format!("{:?}", [view]), "a view has one view: itself");
     }

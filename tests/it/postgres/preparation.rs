@@ -1,6 +1,7 @@
 //! init-db, partitions and the preflight.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use gristmill::config::{
     Claims, Config, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel, OnTwoManifests,
@@ -53,10 +54,10 @@ pub fn config_for(postgres: &Postgres) -> Config {
         on_two_manifests: OnTwoManifests::Warn,
         on_disappeared: OnDisappeared::Error,
         max_change_percent: None,
-        reference: Reference {
+        reference: Arc::new(Reference {
             from: ReferenceFrom::Postgres { schema: postgres.schema.clone() },
             node_roles: NodeRoles::Postgres,
-        },
+        }),
         performance: Performance { max_workers: None, memory_budget: None, memory_limit: None },
         claims: Claims { lease_seconds: 60, wait_seconds: 3_600 },
         stopping_grace_seconds: 90,

@@ -1,5 +1,7 @@
 //! The small tables as facts of a window.
 
+use std::sync::Arc;
+
 use gristmill::config::{NodeRoles, ReferenceFrom};
 use gristmill::error::ErrorKind;
 use gristmill::init_db::{InitOptions, init_db};
@@ -83,7 +85,7 @@ async fn another_missing_table_is_a_problem_with_a_fix() {
     assert!(error.to_string().contains("tenant.reporting_ocp_nodes does not exist"), "{error}");
 
     let mut derived = config;
-    derived.reference.node_roles = NodeRoles::Derive;
+    Arc::make_mut(&mut derived.reference).node_roles = NodeRoles::Derive;
     derived.source.report_period_id = Some(1);
     assert!(load(&derived, WINDOW(), Uuid::nil()).await.unwrap().node_roles.is_empty());
 }
@@ -97,11 +99,12 @@ async fn inline_facts_need_no_table() {
         .unwrap();
     let mut config = config_for(&postgres);
     let category = |pattern: &str| CostCategory { namespace_pattern: pattern.to_owned(), cost_category_id: 4 };
-    config.reference.from = ReferenceFrom::Inline {
+    let reference = Arc::make_mut(&mut config.reference);
+    reference.from = ReferenceFrom::Inline {
         enabled_tag_keys: vec!["b".to_owned(), "a".to_owned(), "b".to_owned()],
         cost_categories: vec![category("z%"), category("a%")],
     };
-    config.reference.node_roles = NodeRoles::Inline(Vec::new());
+    reference.node_roles = NodeRoles::Inline(Vec::new());
     let data = load(&config, WINDOW(), Uuid::nil()).await.unwrap();
     assert_eq!(data.enabled_tag_keys, ["a", "b"]);
     assert_eq!(data.cost_categories, [category("a%"), category("z%")]);

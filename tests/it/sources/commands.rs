@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Bed, DAYS, Folders, NOBODY, OTHER, SOURCE, both, cluster, data_below, listing};
+use super::{DAYS, Folders, NOBODY, OTHER, SOURCE, bed, both, cluster, data_below, listing};
 use crate::binary::Invocation;
 use crate::delivery::into_csv;
 
@@ -10,7 +10,7 @@ const TABLE: &str = "tenant.reporting_ocpusagelineitem_daily_summary";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plan_says_what_becomes_of_the_days_of_each_source() {
-    let bed = Bed::new().await;
+    let bed = bed().await;
     let before = bed.command("plan", &[]).await;
     before.expect(0, &[&format!("source {SOURCE}\n"), &format!("source {OTHER}\n")]);
     let states = |report: &Value| {
@@ -41,7 +41,7 @@ async fn plan_says_what_becomes_of_the_days_of_each_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_looks_at_every_source() {
-    let mut bed = Bed::new().await;
+    let mut bed = bed().await;
     bed.settings["target"]["postgres"]["replace"] = json!("reference");
     let row = format!(
         "INSERT INTO {TABLE} (uuid, source_uuid, usage_start, usage_end, monthly_cost_type) VALUES \
@@ -64,7 +64,7 @@ async fn check_looks_at_every_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_compares_the_rows_of_each_source() {
-    let bed = Bed::new().await;
+    let bed = bed().await;
     bed.command("run", &[]).await.expect(0, &[]);
     bed.client.batch_execute(&format!("CREATE TABLE tenant.copy AS SELECT * FROM {TABLE}")).await.unwrap();
     let equal = bed.command("verify", &["--against", "tenant.copy"]).await;
@@ -89,7 +89,7 @@ async fn verify_compares_the_rows_of_each_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_takes_the_folder_of_each_source() {
-    let bed = Bed::new().await;
+    let bed = bed().await;
     bed.command("run", &[]).await.expect(0, &[]);
     let output = tempfile::tempdir().unwrap();
     let mut into_files = bed.settings.clone();
