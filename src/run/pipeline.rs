@@ -83,9 +83,9 @@ impl Pipeline<'_> {
         let mut waiting: Vec<(usize, ChunkBytes)> = Vec::new();
         // One chunk at a time asks for memory, so that bytes are given in the order of the plan and never to a later
         // chunk that an earlier one would have to wait for.
-        let mut permit: Option<(usize, BoxFuture<'_, Permit>)> = None;
+        let mut permit = None;
         // One day at a time is claimed, when it would be opened next; days that are claimed already go on meanwhile.
-        let mut claim: Option<(UsageDay, BoxFuture<'_, Result<bool, Failure>>)> = None;
+        let mut claim = None;
         let mut is_stopped = false;
         loop {
             if !is_stopped && let Some(failure) = self.stopping.told() {
@@ -99,13 +99,8 @@ impl Pipeline<'_> {
                 closing.push(close(day).map(move |result| (number, result)));
             }
             let in_hand = fetching.len() + computing.len() + waiting.len();
-            if permit.is_none() && self.has_room(in_hand, &pace) {
-                permit = schedule.next_chunk().map(|chunk| (chunk, self.acquire(&plan.chunks[chunk])));
-            }
-            if let (None, Some(ask)) = (&claim, self.claim)
-                && self.has_room(in_hand, &pace)
-            {
-                claim = schedule.next_claim().map(|day| (day, ask(day)));
+            if self.has_room(in_hand, &pace) {
+                self.ask(plan, &mut schedule, &mut permit, &mut claim);
             }
             for (chunk, bytes) in std::mem::take(&mut waiting) {
                 match schedule.ready(chunk) {
@@ -120,10 +115,7 @@ impl Pipeline<'_> {
             tokio::select! {
                 // What that means is said at the beginning of the next round.
                 _ = self.stopping.asked(), if !is_stopped => {}
-                (day, answer) = answered(&mut claim), if claim.is_some() => match answer {
-                    Ok(is_ours) => schedule.claimed(day, is_ours),
-                    Err(failure) => schedule.stop(failure),
-                },
+                (day, answer) = answered(&mut claim), if claim.is_some() => schedule.claimed(day, answer),
                 (chunk, permit) = answered(&mut permit), if permit.is_some() => {
                     pace.begun(plan.chunks[chunk].stored_bytes);
                     fetching.push(self.fetch(&plan.chunks[chunk], chunk, permit));
@@ -178,6 +170,22 @@ impl Pipeline<'_> {
             return false;
         }
         chunks_in_hand < self.pool.worker_count() * pace.chunks_per_worker()
+    }
+
+    /// Asks for memory for the next chunk, and whether the next day is ours.
+    fn ask<'p>(
+        &'p self,
+        plan: &Plan,
+        schedule: &mut Schedule<'_>,
+        permit: &mut Asked<'p, usize, Permit>,
+        claim: &mut Asked<'p, UsageDay, Result<bool, Failure>>,
+    ) {
+        if permit.is_none() {
+            *permit = schedule.next_chunk().map(|chunk| (chunk, self.acquire(&plan.chunks[chunk])));
+        }
+        if let (None, Some(ask)) = (&claim, self.claim) {
+            *claim = schedule.next_claim().map(|day| (day, ask(day)));
+        }
     }
 
     fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {
@@ -249,8 +257,11 @@ fn never_ready(chunk_count: usize) -> Option<Failure> {
     (chunk_count > 0).then(|| Failure::new(ErrorKind::Bug, message()))
 }
 
+/// What is asked for, and the answer to come.
+type Asked<'a, K, T> = Option<(K, BoxFuture<'a, T>)>;
+
 /// Waits for what was asked for, and clears the slot.
-async fn answered<K: Copy, T>(slot: &mut Option<(K, BoxFuture<'_, T>)>) -> (K, T) {
+async fn answered<K: Copy, T>(slot: &mut Asked<'_, K, T>) -> (K, T) {
     let Some((key, waiting)) = slot.as_mut() else { return std::future::pending().await };
     let answer = waiting.await;
     let key = *key;

@@ -178,11 +178,13 @@ impl<'a> Schedule<'a> {
     }
 
     /// Books the answer to a claim. A day that is not ours is passed over, and is no failure.
-    pub fn claimed(&mut self, day: UsageDay, is_ours: bool) {
-        if is_ours {
-            self.admitted.insert(day);
-        } else {
-            self.leave(day);
+    pub fn claimed(&mut self, day: UsageDay, answer: Result<bool, Failure>) {
+        match answer {
+            Ok(true) => {
+                self.admitted.insert(day);
+            }
+            Ok(false) => self.leave(day),
+            Err(failure) => self.stop(failure),
         }
     }
 

@@ -133,7 +133,7 @@ fn drive(schedule: &mut Schedule<'_>, is_ours: impl Fn(UsageDay) -> bool) -> [Ve
         }
         if let Some(day) = schedule.next_claim() {
             asked.push(day);
-            schedule.claimed(day, is_ours(day));
+            schedule.claimed(day, Ok(is_ours(day)));
             moved = true;
         }
         if !moved {
@@ -157,11 +157,11 @@ fn a_day_is_claimed_when_it_would_be_opened_and_not_before() {
     assert_eq!((schedule.next_chunk(), schedule.next_claim()), (None, Some(day(0))));
     // It is asked for until there is an answer.
     assert_eq!((schedule.next_chunk(), schedule.next_claim()), (None, Some(day(0))));
-    schedule.claimed(day(0), true);
+    schedule.claimed(day(0), Ok(true));
     assert_eq!(schedule.next_claim(), None, "it can be opened now");
     assert_eq!(schedule.next_chunk(), Some(0));
     assert_eq!(schedule.next_claim(), Some(day(1)));
-    schedule.claimed(day(1), true);
+    schedule.claimed(day(1), Ok(true));
     assert_eq!(schedule.next_chunk(), Some(1));
     assert_eq!((schedule.next_chunk(), schedule.next_claim()), (None, None), "two days are open, no more are wanted");
     done(&mut schedule, 0);
@@ -177,11 +177,11 @@ fn days_that_are_claimed_go_on_while_the_next_one_is_asked_for() {
     let chunks = [(0, days(&[0])), (0, days(&[0, 1])), (0, days(&[1])), (0, days(&[0]))];
     let plan = plan(2, &chunks);
     let mut schedule = Schedule::new(&plan, scans(), rules(4, CLAIMS, None));
-    schedule.claimed(day(0), true);
+    schedule.claimed(day(0), Ok(true));
     assert_eq!(schedule.next_chunk(), Some(0));
     // The second chunk needs the second day; the last one is of the first day alone, and must not overtake it.
     assert_eq!((schedule.next_claim(), schedule.next_chunk()), (Some(day(1)), None));
-    schedule.claimed(day(1), false);
+    schedule.claimed(day(1), Ok(false));
     assert_eq!(schedule.next_chunk(), Some(1));
     let to = schedule.ready(1).unwrap();
     assert_eq!((to.open.len(), to.given_up), (1, days(&[1])), "rows of the other day are passed over");
@@ -195,7 +195,7 @@ fn days_that_are_claimed_go_on_while_the_next_one_is_asked_for() {
     let chunks = [(0, days(&[0])), (0, days(&[0])), (0, days(&[1]))];
     let plan = self::plan(2, &chunks);
     let mut schedule = Schedule::new(&plan, scans(), DayRules { worker_count: 2, ..rules(4, CLAIMS, None) });
-    schedule.claimed(day(0), true);
+    schedule.claimed(day(0), Ok(true));
     assert_eq!([schedule.next_chunk(), schedule.next_chunk(), schedule.next_chunk()], [Some(0), Some(1), None]);
     assert_eq!(schedule.next_claim(), Some(day(1)));
 }

@@ -149,7 +149,7 @@ async fn shards_share_the_days_of_several_sources() {
     let cluster = |uuid: &str, name: &str| json!({"uuid": uuid, "cluster_id": name});
     bed.settings.as_object_mut().unwrap().remove("source");
     bed.settings["sources"] = json!([cluster(SOURCE, "cluster-7"), cluster(OTHER, "cluster-8")]);
-    let both = Delivery::of(&DAYS, 1.0).and(Delivery::of(&DAYS, 2.0).from_source(OTHER));
+    let both = Delivery::of(&DAYS, 1.0).and(Delivery::of(&DAYS, 2.0).delivered_by(OTHER));
     both.write(bed.folder.path());
     Invocation::with("init-db", &bed.settings).run().await.expect(0, &[]);
     bed.dawdle(0.05, "true").await;
