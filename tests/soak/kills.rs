@@ -90,7 +90,7 @@ pub async fn digests(client: &Client) -> Digests {
 }
 
 /// Writes the objects of a content.
-pub fn write_objects(root: &Path, name: &str, seed: u64) {
+fn write_objects(root: &Path, name: &str, seed: u64) {
     let folder = root.join(name);
     std::fs::create_dir(&folder).unwrap();
     let mut usage = Usage::random(&mut Random(seed), POD_ROWS, DAYS, true);
@@ -102,7 +102,7 @@ pub fn write_objects(root: &Path, name: &str, seed: u64) {
     usage.write(&folder, DAYS, 300);
 }
 
-pub fn settings_of(storage: &Storage, postgres: &Postgres, name: &str) -> Value {
+fn settings_of(storage: &Storage, postgres: &Postgres, name: &str) -> Value {
     let mut settings = into_postgres(settings(Path::new("/nowhere"), FIRST_DATE, LAST_DATE), postgres);
     settings["storage"] = storage.settings(name);
     settings["performance"] = json!({"max_workers": 1});
@@ -127,23 +127,45 @@ pub async fn watch(client: Client, legal: [Totals; 2], stop: Arc<AtomicBool>, po
     None
 }
 
+/// A database after `init-db`, and a storage with both contents.
+pub struct Stage {
+    pub postgres: Postgres,
+    pub client: Client,
+    storage: Storage,
+    _root: tempfile::TempDir,
+}
+
+impl Stage {
+    pub async fn new(seed: u64) -> Self {
+        let postgres = database::database().await;
+        let root = tempfile::tempdir().unwrap();
+        for (name, seed) in [("a", seed), ("b", seed + 1)] {
+            write_objects(root.path(), name, seed);
+        }
+        // The server lists its folder when it starts.
+        let storage = Storage::of(root.path());
+        let client = database::client(&postgres).await;
+        let stage = Self { postgres, client, storage, _root: root };
+        Invocation::with("init-db", &stage.settings("a")).run().await.expect(0, &[]);
+        stage
+    }
+
+    /// Settings for one of the contents.
+    pub fn settings(&self, name: &str) -> Value {
+        settings_of(&self.storage, &self.postgres, name)
+    }
+}
+
 /// Kills the program so many times.
 pub async fn run(kill_count: u64, seed: u64) {
-    let postgres = database::database().await;
-    let root = tempfile::tempdir().unwrap();
-    for (name, seed) in [("a", seed), ("b", seed + 1)] {
-        write_objects(root.path(), name, seed);
-    }
-    // The server lists its folder when it starts.
-    let storage = Storage::of(root.path());
-    let client = database::client(&postgres).await;
-    Invocation::with("init-db", &settings_of(&storage, &postgres, "a")).run().await.expect(0, &[]);
-    let mut contents = ["a", "b"].map(|name| Content::new(&settings_of(&storage, &postgres, name)));
+    let stage = Stage::new(seed).await;
+    let client = &stage.client;
+    let mut contents = ["a", "b"].map(|name| Content::new(&stage.settings(name)));
     let mut durations = Vec::new();
     for number in 0..TIMED_RUNS {
         let content = &mut contents[number % 2];
         durations.push(content.run());
-        content.look(&client).await;
+        content.look(client).await;
     }
     let [a, b] = &contents;
     assert!(a.totals.iter().all(|(day, total)| b.totals[day] != *total), "every day differs");
@@ -153,9 +175,9 @@ pub async fn run(kill_count: u64, seed: u64) {
 
     let (stop, polls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let legal = [a.totals.clone(), b.totals.clone()];
-    let watcher = database::client(&postgres).await;
+    let watcher = database::client(&stage.postgres).await;
     let watcher = tokio::spawn(watch(watcher, legal, Arc::clone(&stop), Arc::clone(&polls)));
-    let survived = kill_often(&client, [a, b], kill_count, length, &mut Random(seed)).await;
+    let survived = kill_often(client, [a, b], kill_count, length, &mut Random(seed)).await;
     stop.store(true, Ordering::Relaxed);
     assert_eq!(watcher.await.unwrap(), None);
     println!("\nundisturbed run: {} ms; {DAYS} days of {} and {} rows", length.as_millis(), a.rows(), b.rows());

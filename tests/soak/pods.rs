@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::binary::Invocation;
-use crate::kills::{Content, DAYS, TABLE, digests, settings_of, totals, watch, write_objects};
+use crate::database;
+use crate::kills::{Content, DAYS, Stage, TABLE, digests, totals, watch};
 use crate::usage::Random;
-use crate::{Storage, database};
 
 const PODS: u32 = 4;
 const KILLED: usize = 2;
@@ -34,45 +33,37 @@ struct Survived {
 
 /// Plays so many rounds.
 pub async fn run(rounds: u64, seed: u64) {
-    let postgres = database::database().await;
-    let root = tempfile::tempdir().unwrap();
-    for (name, seed) in [("a", seed), ("b", seed + 1)] {
-        write_objects(root.path(), name, seed);
-    }
-    let storage = Storage::of(root.path());
-    let client = database::client(&postgres).await;
-    let mut contents = Vec::new();
-    for name in ["a", "b"] {
-        let mut settings = settings_of(&storage, &postgres, name);
+    let stage = Stage::new(seed).await;
+    let client = &stage.client;
+    let mut contents = ["a", "b"].map(|name| {
+        let mut settings = stage.settings(name);
         settings["claims"] = json!({"lease_seconds": LEASE_SECONDS, "wait_seconds": 60});
         settings["target"]["postgres"]["max_writers"] = json!(3);
-        if contents.is_empty() {
-            Invocation::with("init-db", &settings).run().await.expect(0, &[]);
-        }
-        contents.push(Content::new(&settings));
-    }
+        Content::new(&settings)
+    });
     // Undisturbed: what each content gives.
     for content in &mut contents {
         content.run();
-        content.look(&client).await;
+        content.look(client).await;
     }
-    note_writes(&client).await;
+    note_writes(client).await;
     let (stop, polls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let legal = [contents[0].totals.clone(), contents[1].totals.clone()];
-    let watcher = database::client(&postgres).await;
+    let watcher = database::client(&stage.postgres).await;
     let watcher = tokio::spawn(watch(watcher, legal, Arc::clone(&stop), Arc::clone(&polls)));
     let mut random = Random(seed);
     // The table holds `b`. Nobody is killed at first: that says how long four pods take.
     let mut undisturbed = Survived::default();
     for content in &contents {
-        play(&client, content, &[], &mut random, &mut undisturbed).await;
+        play(client, content, &[], &mut random, &mut undisturbed).await;
     }
     let length = undisturbed.longest;
     let mut survived = Survived::default();
     for round in 0..rounds {
-        let mut delays = [(); KILLED].map(|()| length.mul_f64(random.below(1_000) as f64 / 1_000.0));
+        // In the middle, where pods have days: before that they list and read footers.
+        let mut delays = [(); KILLED].map(|()| length.mul_f64(0.2 + 0.6 * random.below(1_000) as f64 / 1_000.0));
         delays.sort();
-        play(&client, &contents[round as usize % 2], &delays, &mut random, &mut survived).await;
+        play(client, &contents[round as usize % 2], &delays, &mut random, &mut survived).await;
     }
     assert!(rounds < 10 || survived.kills_with_claims > 0, "no kill met a pod with days");
     stop.store(true, Ordering::Relaxed);
