@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 use uuid::Uuid;
 
 use crate::config::{self, Postgres};
@@ -75,7 +75,7 @@ impl Claims {
             held: Arc::clone(&held),
             stopping,
         };
-        let task = tokio::spawn(keeper.keep(asked));
+        let task = tokio::spawn(keeper.keep(asked).in_current_span());
         Ok(Self { questions, held, settings, task })
     }
 
