@@ -110,9 +110,9 @@ const WRITES: &str =
 async fn note_writes(client: &Client) {
     client
         .batch_execute(
-            "CREATE TABLE tenant.writes (usage_day date, fingerprint bytea, run_id uuid); \
+            "CREATE TABLE tenant.writes (number serial, usage_day date, fingerprint bytea, run_id uuid); \
              CREATE FUNCTION tenant.note_write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-             INSERT INTO tenant.writes VALUES (NEW.usage_day, NEW.fingerprint, NEW.run_id); RETURN NULL; END $$; \
+             INSERT INTO tenant.writes (usage_day, fingerprint, run_id) VALUES (NEW.usage_day, NEW.fingerprint, NEW.run_id); RETURN NULL; END $$; \
              CREATE TRIGGER note_write AFTER INSERT OR UPDATE OF fingerprint ON gristmill.day_ledger \
              FOR EACH ROW WHEN (NEW.status = 'written') EXECUTE FUNCTION tenant.note_write()",
         )

@@ -91,6 +91,35 @@ async fn sigterm_gives_claims_back_and_another_pod_takes_the_days_at_once() {
     bed.expect_each_day_written(1).await;
 }
 
+/// Days that are claimed and not being written yet: their rows are not locked, so only renewing keeps them.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_are_renewed_as_long_as_they_are_held() {
+    let mut bed = Bed::new().await;
+    bed.lease(1, 60);
+    bed.settings["target"]["postgres"]["connections"] = json!(1);
+    bed.dawdle(4.0, "usage_start = '2025-10-01'").await;
+    let pod = bed.pod("0/2").start();
+    let held = "SELECT count(*), coalesce(sum(token), 0)::bigint, coalesce(bool_and(expires_at > clock_timestamp()), false) \
+                FROM gristmill.day_ledger WHERE usage_day > '2025-10-01' AND claimed_by LIKE 'shard 0/2 of run %'";
+    bed.wait_for(&format!(
+        "SELECT count FROM ({held}) AS held WHERE EXISTS (SELECT FROM pg_stat_activity WHERE \
+        wait_event = 'PgSleep' AND datname = current_database()) UNION ALL SELECT 0 ORDER BY 1 DESC LIMIT 1"
+    ))
+    .await;
+    let look = async || {
+        let row = bed.client.query_one(held, &[]).await.unwrap();
+        (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, bool>(2))
+    };
+    let first = look().await;
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let now = look().await;
+        assert_eq!(now, (first.0, first.1, true), "the same claims, none of them expired");
+    }
+    pod.end().await.expect(0, &[]);
+    bed.expect_each_day_written(1).await;
+}
+
 /// A pod whose writing takes longer than its lease keeps its days by renewing them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_day_stays_with_the_pod_that_renews_its_claim() {
