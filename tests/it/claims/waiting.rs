@@ -120,6 +120,33 @@ async fn claims_are_renewed_as_long_as_they_are_held() {
     bed.expect_each_day_written(1).await;
 }
 
+/// A pod that sleeps through the end of its claims and then goes on with what it has in hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_was_paused_writes_nothing_that_others_have_written_since() {
+    let mut bed = Bed::new().await;
+    bed.lease(1, 60);
+    bed.settings["target"]["postgres"]["connections"] = json!(1);
+    bed.dawdle(1.0, "usage_start = '2025-10-01'").await;
+    let paused = bed.pod("0/2").start();
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    bed.wait_for(asleep).await;
+    let held = "SELECT count(*) FROM gristmill.day_ledger WHERE claimed_by LIKE 'shard 0/2 of run %'";
+    bed.wait_for(&format!("SELECT greatest(({held}) - 1, 0)")).await;
+    paused.signal("STOP");
+    let other = bed.pod("1/2").start();
+    // All but the day that the first one is in the middle of: its transaction stays open.
+    bed.wait_for("SELECT count(*) / 7 FROM tenant.writes").await;
+    assert_eq!(bed.count("SELECT count(*) FROM tenant.writes WHERE usage_day = '2025-10-01'").await, 0);
+    paused.signal("CONT");
+    let (paused, other) = (paused.end().await, other.end().await);
+    paused.expect(0, &[]);
+    other.expect(0, &[]);
+    assert_eq!(with_status(&paused, "written"), [DAYS[0]]);
+    assert_eq!(with_status(&other, "written"), DAYS[1..]);
+    bed.expect_each_day_written(1).await;
+    bed.expect_undisturbed_rows().await;
+}
+
 /// A pod whose writing takes longer than its lease keeps its days by renewing them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_day_stays_with_the_pod_that_renews_its_claim() {
