@@ -2,11 +2,12 @@
 # Injects faults in large numbers and prints a table per kind: injected, survived, rows compared. The last output is noted
 # in docs/reliability.md. Bounded: every part has a number, and one that hangs is stopped after an hour.
 #
-#   scripts/soak.sh [--objects N] [--labels N] [--kills N] [--seeds N] [--fuzz SECONDS] [--seed N] [PART…]
+#   scripts/soak.sh [--objects N] [--labels N] [--kills N] [--rounds N] [--seeds N] [--fuzz SECONDS] [--seed N] [PART…]
 #
 #   objects   changed Parquet objects through footer, decoding and aggregation      (--objects, 20000)
 #   labels    changed label texts, by both engines                                  (--labels, 1000000)
 #   kills     SIGKILL at random moments with a reader, and the libraries' traces    (--kills, 200)
+#             four pods on one month, two of them killed each time                  (--rounds, 20)
 #   faults    faults of storage and database, with so many seeds                    (--seeds, 50)
 #   fuzz      the fuzz targets, so many seconds each                                (--fuzz, 60)
 #
@@ -18,11 +19,11 @@ cd "$(dirname "$0")/.."
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; }
 number() { [[ "${2:-}" =~ ^[0-9]+$ ]] || { echo "soak.sh: $1 needs a number" >&2; exit 64; }; }
 
-objects=20000 labels=1000000 kills=200 seeds=50 fuzz=60 seed=4
+objects=20000 labels=1000000 kills=200 rounds=20 seeds=50 fuzz=60 seed=4
 parts=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --objects | --labels | --kills | --seeds | --fuzz | --seed)
+        --objects | --labels | --kills | --rounds | --seeds | --fuzz | --seed)
             number "$1" "${2:-}"
             printf -v "${1#--}" '%s' "$2"
             shift
@@ -35,7 +36,7 @@ while [ $# -gt 0 ]; do
 done
 [ "${#parts[@]}" -gt 0 ] || parts=(objects labels kills faults fuzz)
 
-export SOAK_OBJECTS=$objects SOAK_LABELS=$labels SOAK_KILLS=$kills SOAK_SEEDS=$seeds SOAK_SEED=$seed
+export SOAK_OBJECTS=$objects SOAK_LABELS=$labels SOAK_KILLS=$kills SOAK_ROUNDS=$rounds SOAK_SEEDS=$seeds SOAK_SEED=$seed
 test_of() { # test_of ARGUMENTS…: one part by cargo, its output shown
     timeout 3600 cargo test --locked "$@"
 }

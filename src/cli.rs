@@ -96,12 +96,15 @@ fn load(arguments: &ConfigArguments) -> Result<Resolved, Failure> {
 fn run_command(arguments: &RunArguments) -> Result<u8, Failure> {
     let config =
         load(&arguments.config).inspect_err(|failure| leave_failure(Path::new(TERMINATION_LOG), failure))?.config;
+    let shard = config::shard_of_environment(arguments.shard.as_deref())
+        .inspect_err(|failure| leave_failure(&config.logging.termination_log, failure))?;
     let progress = Progress::new();
     within_grace(Duration::from_secs(config.stopping_grace_seconds), async |stopping| {
         let options = RunOptions {
             allow_empty: arguments.allow_empty,
             delete_empty_days: arguments.delete_empty_days,
             force: arguments.force,
+            shard,
             stopping,
             ..RunOptions::default()
         };

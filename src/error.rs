@@ -55,6 +55,8 @@ pub enum ErrorKind {
     DatabaseFull,
     /// Another writer holds the day's lock.
     LockBusy,
+    /// Other pods hold days that are not written yet.
+    HeldByOthers,
     /// PostgreSQL refuses the login.
     LoginRefused,
     /// A schema, table, column or type in PostgreSQL is not what is needed.
@@ -98,7 +100,12 @@ impl ErrorKind {
             | K::TwoManifests
             | K::SomeDaysFailed => 65,
             K::Bug => 70,
-            K::ObjectChanged | K::StorageUnavailable | K::DatabaseUnavailable | K::DatabaseFull | K::LockBusy => 75,
+            K::ObjectChanged
+            | K::StorageUnavailable
+            | K::DatabaseUnavailable
+            | K::DatabaseFull
+            | K::LockBusy
+            | K::HeldByOthers => 75,
             K::Config
             | K::MemoryBudget
             | K::BucketMissing
@@ -189,6 +196,9 @@ impl ErrorKind {
             K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
             K::DatabaseFull => "free space on the disk of the database server, or give it a larger one, then run again",
             K::LockBusy => "another run writes this day; wait for it, then run again",
+            K::HeldByOthers => {
+                "look at the named pods, then run again; the claim of a pod that is gone expires by itself"
+            }
             K::LoginRefused => "check target.postgres.user, password and database",
             K::TargetShape => {
                 "run `gristmill check` for the list; `gristmill init-db` creates what is missing on an empty database"

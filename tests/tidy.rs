@@ -397,6 +397,7 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::DatabaseUnavailable,
     ErrorKind::DatabaseFull,
     ErrorKind::LockBusy,
+    ErrorKind::HeldByOthers,
     ErrorKind::LoginRefused,
     ErrorKind::TargetShape,
     ErrorKind::PrivilegeMissing,

@@ -36,6 +36,10 @@ pub(super) struct RunArguments {
     /// never touched.
     #[arg(long)]
     pub(super) delete_empty_days: bool,
+    /// Share the days with other pods that run the same: this is number INDEX, from 0, of COUNT [default: JOB_COMPLETION_INDEX and
+    /// JOB_COMPLETION_COUNT, else it runs alone].
+    #[arg(long, value_name = "INDEX/COUNT")]
+    pub(super) shard: Option<String>,
 }
 
 #[derive(Debug, Args)]

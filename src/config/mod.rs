@@ -11,6 +11,7 @@ mod period;
 mod problem;
 mod registry;
 mod settings;
+mod shard;
 mod sources;
 mod suggest;
 mod tree;
@@ -37,6 +38,7 @@ pub use json_schema::{json_schema, json_schema_text};
 pub use load::{Input, Resolved, load, load_resolved, parse, resolve};
 pub use pages::{commented_config, reference_page};
 pub use problem::{ConfigProblems, Place, Problem};
+pub use shard::{Shard, shard_of, shard_of_environment};
 
 /// What one run does. Built by `load`, never changed afterwards.
 #[derive(Debug, Clone)]
@@ -71,6 +73,8 @@ pub struct Config {
     pub reference: Arc<Reference>,
     /// Threads and memory.
     pub performance: Performance,
+    /// How days are shared between pods.
+    pub claims: Claims,
     /// Seconds that a COPY under way may still take after SIGTERM.
     pub stopping_grace_seconds: u64,
     /// Log format and level, termination log.
@@ -241,6 +245,8 @@ pub struct Postgres {
     pub retry_seconds: u64,
     /// Whether the reference's own advisory locks are taken as well.
     pub reference_locks: bool,
+    /// Most days that all pods together write at once; absent: as many as they have connections.
+    pub max_writers: Option<usize>,
 }
 
 /// Which old rows of a day are deleted.
@@ -347,6 +353,15 @@ pub struct Performance {
     pub memory_budget: Option<Bytes>,
     /// What the process may use in all; auto: what the container or the machine has.
     pub memory_limit: Option<Bytes>,
+}
+
+/// Days that several pods share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claims {
+    /// Seconds that a claim on a day holds without being renewed.
+    pub lease_seconds: u64,
+    /// Longest time to wait for days of other pods without any of them being written.
+    pub wait_seconds: u64,
 }
 
 /// Logs.

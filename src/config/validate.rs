@@ -11,8 +11,8 @@ use super::problem::Problems;
 use super::settings::Settings;
 use super::value::Value;
 use super::{
-    Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel, OnTwoManifests,
-    Performance, Postgres, Reference, ReferenceFrom, Replace, SslMode, Storage, Target,
+    Claims, Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel,
+    OnTwoManifests, Performance, Postgres, Reference, ReferenceFrom, Replace, SslMode, Storage, Target,
 };
 use super::{period, registry, sources};
 use crate::rollups::semantics::Semantics;
@@ -70,6 +70,10 @@ pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut 
         },
         reference: Arc::new(reference?),
         performance: performance(settings)?,
+        claims: Claims {
+            lease_seconds: settings.number("claims.lease_seconds")?,
+            wait_seconds: settings.number("claims.wait_seconds")?,
+        },
         stopping_grace_seconds: settings.number("stopping.grace_seconds")?,
         logging: Logging {
             json: settings.choice("logging.format")? == "json",
@@ -231,6 +235,7 @@ fn postgres(
         retries: settings.number("target.postgres.retries")?,
         retry_seconds: settings.number("target.postgres.retry_seconds")?,
         reference_locks: settings.flag("target.postgres.reference_locks")?,
+        max_writers: settings.number("target.postgres.max_writers"),
     }))
 }
 

@@ -1,4 +1,5 @@
-//! A day of a source → advisory locks held to the end of the transaction, so that no two writers of it exist.
+//! A day of a source → advisory locks held to the end of the transaction, so that no two writers of it exist; and slots, so that
+//! no more days are written at once than the database is to bear.
 
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::Type;
@@ -7,6 +8,7 @@ use uuid::Uuid;
 use crate::ledger::DayKey;
 use crate::postgres::connection::Connection;
 use crate::postgres::error::PostgresError;
+use crate::postgres::sql::TableName;
 
 /// Takes the lock of the day, waiting no longer than the transaction's `lock_timeout`.
 /// Errors: `LockBusy` if another transaction holds it all that time.
@@ -32,15 +34,39 @@ pub async fn lock_like_the_reference(
     Ok(())
 }
 
-/// The first eight bytes of a digest over the key; lengths are part of it, so that no two keys share a text.
-fn lock_number(key: &DayKey) -> i64 {
+/// Takes one of the slots that all writers of a table share; false if none is free. Waits for nobody.
+pub async fn take_writer_slot(
+    connection: &Connection,
+    target: &TableName,
+    slot_count: usize,
+) -> Result<bool, PostgresError> {
+    // The first lock that can be had ends the search.
+    let sql = "SELECT slot FROM pg_catalog.unnest($1::bigint[]) AS slot \
+               WHERE pg_catalog.pg_try_advisory_xact_lock(slot) LIMIT 1";
+    let slots: Vec<i64> = (0..slot_count).map(|slot| slot_number(target, slot)).collect();
+    let action = format!("taking a writer's slot of {target}");
+    Ok(!connection.query(&action, sql, &[(&slots, Type::INT8_ARRAY)]).await?.is_empty())
+}
+
+/// The number of a day's lock.
+pub(super) fn lock_number(key: &DayKey) -> i64 {
+    let source: &[u8] = key.source_uuid.as_bytes();
+    number(b"gristmill day\0", &[key.target.schema.as_bytes(), key.target.table.as_bytes(), source], key.day.0.into())
+}
+
+fn slot_number(target: &TableName, slot: usize) -> i64 {
+    number(b"gristmill writer\0", &[target.schema.as_bytes(), target.table.as_bytes()], slot as i64)
+}
+
+/// The first eight bytes of a digest over a kind and its parts; lengths are part of it, so that no two keys share a text.
+fn number(kind: &[u8], parts: &[&[u8]], last: i64) -> i64 {
     let mut hash = Sha256::new();
-    hash.update(b"gristmill day\0");
-    for part in [key.target.schema.as_bytes(), key.target.table.as_bytes(), key.source_uuid.as_bytes()] {
+    hash.update(kind);
+    for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.update(key.day.0.to_be_bytes());
+    hash.update(last.to_be_bytes());
     let digest: [u8; 32] = hash.finalize().into();
     i64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }
@@ -48,7 +74,6 @@ fn lock_number(key: &DayKey) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::sql::TableName;
     use crate::time::UsageDay;
 
     fn key(schema: &str, table: &str, day: i32) -> DayKey {
@@ -63,5 +88,13 @@ mod tests {
         assert_ne!(base, lock_number(&key("a", "bc", 2)));
         let other_source = DayKey { source_uuid: Uuid::from_u128(1), ..key("a", "bc", 1) };
         assert_ne!(base, lock_number(&other_source));
+    }
+
+    #[test]
+    fn slots_are_of_a_table_and_no_days() {
+        let (table, other) = (TableName::new("a", "bc"), TableName::new("ab", "c"));
+        let base = slot_number(&table, 1);
+        assert_eq!(base, slot_number(&table, 1));
+        assert!(![slot_number(&table, 2), slot_number(&other, 1), lock_number(&key("a", "bc", 1))].contains(&base));
     }
 }

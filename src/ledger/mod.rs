@@ -1,6 +1,7 @@
 //! Days that were written → rows of a ledger in our own schema, in the transaction of the rows themselves. The columns
 //! for claims between several writers are part of its layout; locks that keep two writers of one day apart are here.
 
+mod claims;
 mod layout;
 mod lock;
 mod made_from;
@@ -15,8 +16,11 @@ use crate::postgres::error::PostgresError;
 use crate::postgres::sql::TableName;
 use crate::time::UsageDay;
 
+pub use claims::{
+    Basis, Claim, Claimant, Standing, Verdict, claim, expect_days, lock_day_and_look, look, release, renew,
+};
 pub use layout::{Layout, create, layout};
-pub use lock::{lock_day, lock_like_the_reference};
+pub use lock::{lock_day, lock_like_the_reference, take_writer_slot};
 pub use made_from::{MadeFrom, NotedRoles};
 
 /// Our own schema; nothing of the reference's is changed by it.
@@ -145,7 +149,7 @@ fn sums_of(text: Option<&str>) -> BTreeMap<String, i128> {
     sums.into_iter().filter_map(|(column, sum)| Some((column, sum.parse().ok()?))).collect()
 }
 
-/// now() is the start of the transaction, clock_timestamp() this moment. A claim on the row is left as it is.
+/// now() is the start of the transaction, clock_timestamp() this moment. A day that is written is nobody's any more.
 const RECORD_SQL: &str = "\
 INSERT INTO gristmill.day_ledger AS ledger (target_schema, target_table, source_uuid, usage_day, status, fingerprint, \
 row_count, deleted_row_count, sums, run_id, engine_version, made_from, started_at, finished_at) \
@@ -153,4 +157,5 @@ VALUES ($1, $2, $3, $4, 'written', $5, $6, $7, $8::text::jsonb, $9, $10, $11::te
 ON CONFLICT (target_schema, target_table, source_uuid, usage_day) DO UPDATE SET status = 'written', \
 fingerprint = excluded.fingerprint, row_count = excluded.row_count, \
 deleted_row_count = excluded.deleted_row_count, sums = excluded.sums, run_id = excluded.run_id, \
-engine_version = excluded.engine_version, made_from = excluded.made_from, started_at = excluded.started_at, finished_at = excluded.finished_at";
+engine_version = excluded.engine_version, made_from = excluded.made_from, started_at = excluded.started_at, finished_at = excluded.finished_at, \
+claimed_by = NULL, token = NULL, expires_at = NULL";

@@ -234,6 +234,11 @@ impl Connection {
         self.batch(action, "COMMIT").await.map_err(PostgresError::of_commit)
     }
 
+    /// Ends the transaction without any effect.
+    pub async fn rollback(&self, action: &str) -> Result<(), PostgresError> {
+        self.batch(action, "ROLLBACK").await
+    }
+
     /// Asks the server to give up what it is doing for this connection. Closing the socket alone does not end a statement
     /// that neither reads nor writes, and until it ends the day's lock is held.
     pub async fn cancel(&self) {

@@ -129,6 +129,26 @@ pub enum PostgresError {
         /// The configured time.
         seconds: u64,
     },
+    /// As many days as may be written at once were being written all that time.
+    #[error("day {day} in {table}: all {max_writers} slots of target.postgres.max_writers were taken for {seconds} s")]
+    WritersBusy {
+        /// The day.
+        day: UsageDay,
+        /// Schema and table.
+        table: String,
+        /// Number of slots.
+        max_writers: usize,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The claim on the day expired and was taken by another pod.
+    #[error("day {day} in {table}: another pod took the claim over; rolled back")]
+    ClaimLost {
+        /// The day.
+        day: UsageDay,
+        /// Schema and table.
+        table: String,
+    },
     /// The target table or its surroundings are not as needed; all problems at once.
     #[error("{}", list(.0))]
     NotReady(Vec<Finding>),
@@ -195,7 +215,8 @@ impl PostgresError {
             PostgresError::LoginRefused { .. } => ErrorKind::LoginRefused,
             PostgresError::Tls { .. } | PostgresError::CaFile { .. } => ErrorKind::Config,
             PostgresError::Refused { code, .. } => kind_of_sqlstate(code),
-            PostgresError::LockBusy { .. } => ErrorKind::LockBusy,
+            PostgresError::LockBusy { .. } | PostgresError::WritersBusy { .. } => ErrorKind::LockBusy,
+            PostgresError::ClaimLost { .. } => ErrorKind::HeldByOthers,
             PostgresError::NotReady(findings) => {
                 findings.first().map_or(ErrorKind::TargetShape, |finding| finding.kind)
             }

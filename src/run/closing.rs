@@ -1,6 +1,5 @@
 //! A complete day → its rows merged, finished and written, and what that gave.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use tracing::{Instrument, error_span, info, warn};
 use super::Context;
 use super::fingerprint::Ingredients;
 use super::schedule::CompleteDay;
+use super::unchanged::Decisions;
 use crate::aggregate::{DayState, LabelColumnStats};
 use crate::enrich::{BatchSums, DayColumns, Stamp};
 use crate::error::{ErrorKind, Failure};
@@ -48,7 +48,7 @@ pub struct ClosedDay {
 /// Merges, finishes and writes one day.
 pub fn close_day<'a>(
     context: &'a Context<'_>,
-    ingredients: &'a BTreeMap<UsageDay, Ingredients>,
+    decisions: &'a Decisions,
     reference: &'a Arc<ReferenceData>,
     sink: &'a Arc<dyn Sink>,
     day: CompleteDay,
@@ -58,7 +58,9 @@ pub fn close_day<'a>(
     async move {
         let config = context.config;
         let started = Instant::now();
-        let Ingredients { fingerprint, made_from } = ingredients.get(&number).cloned().unwrap_or_default();
+        let Ingredients { fingerprint, made_from } = decisions.ingredients.get(&number).cloned().unwrap_or_default();
+        let (claims, source) = (context.sharing.claims(), config.source.uuid);
+        let basis = decisions.basis(number, claims.map(|claims| claims.token(source, number)));
         let facts = Arc::clone(reference);
         let semantics = config.semantics;
         let stamp = Stamp {
@@ -94,12 +96,15 @@ pub fn close_day<'a>(
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
         let rows = Rows::Columns(Arc::new(columns));
-        let rows = DayRows { day: number, rows, input_row_count, fingerprint, made_from, sums, pod_sums };
+        let rows = DayRows { day: number, rows, input_row_count, fingerprint, made_from, sums, pod_sums, basis };
         let row_count = rows.row_count();
         // The target takes the rows with it.
         let sums = rows.sums.clone();
         let started = Instant::now();
         let written = sink.replace(rows).await?;
+        if let (Some(claims), Written::Replaced { .. }) = (claims, written) {
+            claims.written(source, number);
+        }
         let write_seconds = started.elapsed().as_secs_f64();
         metrics::stage_seconds("merge and finish", finish_seconds);
         metrics::stage_seconds("write", write_seconds);
@@ -129,6 +134,10 @@ pub fn note(day: UsageDay, input_row_count: u64, row_count: u64, written: Writte
             metrics::days(DayOutcome::Written, 1);
             metrics::rows_written(row_count);
             info!(%day, input_row_count, row_count, deleted_row_count, "day written");
+        }
+        Written::AlreadyThere => {
+            metrics::days(DayOutcome::Unchanged, 1);
+            info!(%day, input_row_count, row_count, "day is left alone, another run has written the same rows meanwhile");
         }
         Written::LeftAsItWas => {
             metrics::days(DayOutcome::Empty, 1);

@@ -1,6 +1,7 @@
 //! The pipeline from configuration to report, to be read from top to bottom: the only place that names every stage.
 
 pub mod check;
+mod claims;
 mod closing;
 pub mod fingerprint;
 pub mod observed;
@@ -15,10 +16,12 @@ mod replan;
 mod report;
 mod roles;
 mod schedule;
+mod shards;
 mod sinks;
 mod unchanged;
 mod units;
 pub mod verify;
+mod waiting;
 mod window;
 
 use std::sync::Arc;
@@ -27,7 +30,7 @@ use std::time::{Duration, Instant};
 use tracing::{Instrument, Span, error, error_span, info};
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{Config, Shard};
 use crate::error::{ErrorKind, Failure};
 use crate::rollups::ocp_daily_summary;
 use crate::rollups::semantics::Semantics;
@@ -45,6 +48,7 @@ use crate::telemetry::progress::Progress;
 use crate::telemetry::report::RunReport;
 use crate::time::Window;
 use crate::units::Bytes;
+use shards::Sharing;
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +59,8 @@ pub struct RunOptions {
     pub delete_empty_days: bool,
     /// Days that nothing changed of are written all the same.
     pub force: bool,
+    /// Which of several pods this one is.
+    pub shard: Option<Shard>,
     /// Rows per batch; for tests that cut the work differently.
     pub batch_rows: Option<usize>,
     /// Whether the run is told to stop: no further day begins then, and what is being written may end within the grace period.
@@ -70,6 +76,7 @@ pub struct Context<'a> {
     budget: &'a MemoryBudget,
     book: &'a MemoryBook,
     run_id: Uuid,
+    sharing: &'a Sharing,
     progress: &'a Progress,
     /// Whether messages have to say which source they are about.
     is_one_of_several: bool,
@@ -115,6 +122,7 @@ struct Resources {
     /// Of chunks and state together.
     memory_budget: Bytes,
     run_id: Uuid,
+    sharing: Sharing,
     /// What every log line of the run stands in.
     span: Span,
 }
@@ -141,6 +149,7 @@ impl Resources {
             limits,
             memory_budget,
             run_id,
+            sharing: Sharing::default(),
             span,
         })
     }
@@ -154,9 +163,23 @@ impl Resources {
             budget: &self.budget,
             book: &self.book,
             run_id: self.run_id,
+            sharing: &self.sharing,
             progress,
             is_one_of_several: false,
         }
+    }
+
+    /// Divides the days between this pod and others. A target of the caller's own has no ledger.
+    fn share(&mut self, config: &Config, options: &RunOptions, is_configured_target: bool) -> Result<(), Failure> {
+        self.sharing = match options.shard {
+            None => Sharing::default(),
+            Some(shard) if is_configured_target => {
+                let _entered = self.span.enter();
+                Sharing::new(config, shard, self.run_id, &options.stopping)?
+            }
+            Some(shard) => Sharing::divided(config, shard),
+        };
+        Ok(())
     }
 
     /// A context per view of a configuration, to do the same for each source.
@@ -193,10 +216,11 @@ async fn run_with(
     let windows = Window::split_by_month(config.period.start, config.period.end);
     let views = config.per_source();
     let mut report = report::begin(&views, &windows);
+    report.shard = options.shard.as_ref().map(ToString::to_string).unwrap_or_default();
     progress.health().set_patience(patience(config));
     let mut span = Span::none();
     match Resources::new(config) {
-        Ok(resources) => {
+        Ok(mut resources) => {
             span = resources.span.clone();
             report::add_limits(&mut report, &resources);
             metrics::run_begins(
@@ -205,8 +229,14 @@ async fn run_with(
                 resources.memory_budget,
                 resources.limits.memory,
             );
-            let contexts = resources.contexts(&views, options, progress);
-            units::run_units(config, &contexts, &windows, target, &mut report).instrument(span.clone()).await;
+            match resources.share(config, options, target.is_none()) {
+                Ok(()) => {
+                    let contexts = resources.contexts(&views, options, progress);
+                    units::run_units(config, &contexts, &windows, target, &mut report).instrument(span.clone()).await;
+                }
+                Err(failure) => report::stop(&mut report, &failure),
+            }
+            resources.sharing.end().instrument(span.clone()).await;
             report::add_resources(&mut report, &resources.store, &resources.budget);
         }
         Err(failure) => report::stop(&mut report, &failure),

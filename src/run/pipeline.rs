@@ -43,7 +43,12 @@ pub struct Pipeline<'a> {
     pub stopping: &'a Stopping,
     /// Whether its rows are those of the report and the metrics.
     pub is_counted: bool,
+    /// Asks whether a day is ours, where days need a claim.
+    pub claim: Option<&'a Claim<'a>>,
 }
+
+/// Claims a day; answers whether it is ours now.
+pub type Claim<'a> = dyn Fn(UsageDay) -> BoxFuture<'a, Result<bool, Failure>> + Send + Sync + 'a;
 
 /// How the days of a plan ended.
 pub struct Outcome<T> {
@@ -78,13 +83,15 @@ impl Pipeline<'_> {
         let mut waiting: Vec<(usize, ChunkBytes)> = Vec::new();
         // One chunk at a time asks for memory, so that bytes are given in the order of the plan and never to a later
         // chunk that an earlier one would have to wait for.
-        let mut permit: Option<(usize, BoxFuture<'_, Permit>)> = None;
+        let mut permit = None;
+        // One day at a time is claimed, when it would be opened next; days that are claimed already go on meanwhile.
+        let mut claim = None;
         let mut is_stopped = false;
         loop {
             if !is_stopped && let Some(failure) = self.stopping.told() {
                 is_stopped = true;
                 schedule.stop(failure);
-                (permit, waiting) = (None, Vec::new());
+                (permit, waiting, claim) = (None, Vec::new(), None);
                 (fetching, computing) = (FuturesUnordered::new(), FuturesUnordered::new());
             }
             for day in schedule.take_complete_days() {
@@ -92,8 +99,8 @@ impl Pipeline<'_> {
                 closing.push(close(day).map(move |result| (number, result)));
             }
             let in_hand = fetching.len() + computing.len() + waiting.len();
-            if permit.is_none() && self.has_room(in_hand, &pace) {
-                permit = schedule.next_chunk().map(|chunk| (chunk, self.acquire(&plan.chunks[chunk])));
+            if self.has_room(in_hand, &pace) {
+                self.ask(plan, &mut schedule, &mut permit, &mut claim);
             }
             for (chunk, bytes) in std::mem::take(&mut waiting) {
                 match schedule.ready(chunk) {
@@ -101,13 +108,15 @@ impl Pipeline<'_> {
                     None => waiting.push((chunk, bytes)),
                 }
             }
-            if fetching.is_empty() && computing.is_empty() && closing.is_empty() && permit.is_none() {
+            let is_waiting = permit.is_some() || claim.is_some();
+            if fetching.is_empty() && computing.is_empty() && closing.is_empty() && !is_waiting {
                 break;
             }
             tokio::select! {
                 // What that means is said at the beginning of the next round.
                 _ = self.stopping.asked(), if !is_stopped => {}
-                (chunk, permit) = granted(&mut permit), if permit.is_some() => {
+                (day, answer) = answered(&mut claim), if claim.is_some() => schedule.claimed(day, answer),
+                (chunk, permit) = answered(&mut permit), if permit.is_some() => {
                     pace.begun(plan.chunks[chunk].stored_bytes);
                     fetching.push(self.fetch(&plan.chunks[chunk], chunk, permit));
                 }
@@ -161,6 +170,22 @@ impl Pipeline<'_> {
             return false;
         }
         chunks_in_hand < self.pool.worker_count() * pace.chunks_per_worker()
+    }
+
+    /// Asks for memory for the next chunk, and whether the next day is ours.
+    fn ask<'p>(
+        &'p self,
+        plan: &Plan,
+        schedule: &mut Schedule<'_>,
+        permit: &mut Asked<'p, usize, Permit>,
+        claim: &mut Asked<'p, UsageDay, Result<bool, Failure>>,
+    ) {
+        if permit.is_none() {
+            *permit = schedule.next_chunk().map(|chunk| (chunk, self.acquire(&plan.chunks[chunk])));
+        }
+        if let (None, Some(ask)) = (&claim, self.claim) {
+            *claim = schedule.next_claim().map(|day| (day, ask(day)));
+        }
     }
 
     fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {
@@ -232,11 +257,14 @@ fn never_ready(chunk_count: usize) -> Option<Failure> {
     (chunk_count > 0).then(|| Failure::new(ErrorKind::Bug, message()))
 }
 
-/// Waits for the permit and clears the slot.
-async fn granted(slot: &mut Option<(usize, BoxFuture<'_, Permit>)>) -> (usize, Permit) {
-    let Some((chunk, waiting)) = slot.as_mut() else { return std::future::pending().await };
-    let permit = waiting.await;
-    let chunk = *chunk;
+/// What is asked for, and the answer to come.
+type Asked<'a, K, T> = Option<(K, BoxFuture<'a, T>)>;
+
+/// Waits for what was asked for, and clears the slot.
+async fn answered<K: Copy, T>(slot: &mut Asked<'_, K, T>) -> (K, T) {
+    let Some((key, waiting)) = slot.as_mut() else { return std::future::pending().await };
+    let answer = waiting.await;
+    let key = *key;
     *slot = None;
-    (chunk, permit)
+    (key, answer)
 }

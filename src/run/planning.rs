@@ -163,7 +163,7 @@ async fn difference(
         let target = postgres_sink(context, postgres)?.for_report_period(reference.report_period_id);
         Ok(Arc::new(DiffSink::new(target, Arc::clone(&found))) as Arc<dyn Sink>)
     };
-    let outcome = window::compute_window(context, prepared, seconds, target).await?;
+    let outcome = window::compute_window(context, prepared, seconds, None, target).await?;
     planned.add_states(&outcome.states);
     planned.to_read = Some(to_read(&outcome.plan));
     let differences = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));

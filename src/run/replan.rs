@@ -119,9 +119,14 @@ pub async fn write_changed_days(
         // Days that stand as a run of now would write them, such as those that the object came back for, are left alone again.
         now.apply(&mut again.plan);
         let part = only(&again.plan, &days);
-        let more = window::write_days(context, &part, &again.scans, &reference, sink, &now.ingredients).await;
-        take_over(outcome, more, &days);
-        decisions.states.extend(now.states.into_iter().filter(|(day, _)| days.contains(day)));
+        match window::write_days(context, &part, &again.scans, &reference, sink, &now).await {
+            Ok(more) => take_over(outcome, more, &days),
+            Err(failure) => {
+                outcome.end.stopped_by = Some(failure);
+                return;
+            }
+        }
+        decisions.take_over(now, &days);
         *prepared = again;
     }
 }
@@ -168,14 +173,14 @@ fn changed_days(before: &Plan, now: &Plan, decisions: &Decisions) -> BTreeSet<Us
     };
     let changed = now.days.iter().filter(|now| match before.days.iter().find(|before| before.day == now.day) {
         Some(before) => is_changed(&before.objects, &now.objects),
-        None => decisions.states.get(&now.day) != Some(&DayState::Unchanged),
+        None => !decisions.states.get(&now.day).is_some_and(DayState::is_left_out),
     });
     changed.map(|now| now.day).collect()
 }
 
 /// The part of a plan that concerns some days. The others are given up in it, so that their rows in shared row groups are
 /// passed over.
-fn only(plan: &Plan, days: &BTreeSet<UsageDay>) -> Plan {
+pub(super) fn only(plan: &Plan, days: &BTreeSet<UsageDay>) -> Plan {
     let is_wanted = |day: &UsageDay| days.contains(day);
     let chunks = plan.chunks.iter().filter(|chunk| chunk.days.iter().any(is_wanted));
     let mut bad_objects: Vec<BadObject> = plan
@@ -204,6 +209,8 @@ fn only(plan: &Plan, days: &BTreeSet<UsageDay>) -> Plan {
 fn take_over(outcome: &mut Outcome<ClosedDay>, more: Outcome<ClosedDay>, days: &BTreeSet<UsageDay>) {
     outcome.end.failed_days.retain(|day, _| !days.contains(day));
     outcome.end.failed_days.extend(more.end.failed_days.into_iter().filter(|(day, _)| days.contains(day)));
+    outcome.end.left_days.retain(|day| !days.contains(day));
+    outcome.end.left_days.extend(more.end.left_days);
     outcome.end.stopped_by = outcome.end.stopped_by.take().or(more.end.stopped_by);
     outcome.end.peak_state_bytes = outcome.end.peak_state_bytes.max(more.end.peak_state_bytes);
     // A day that failed this time keeps the rows that were written before it.

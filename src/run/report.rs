@@ -1,6 +1,6 @@
 //! Outcomes of windows → the report of the run and its exit code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::closing::ClosedDay;
 use super::unchanged::DayState;
@@ -16,6 +16,11 @@ use crate::store::Store;
 use crate::telemetry::metrics::{self, DayOutcome};
 use crate::telemetry::report::{DayReport, RunReport};
 use crate::time::{UsageDay, Window};
+
+/// Status of a day that other pods hold, or that is theirs.
+const LEFT: &str = "left to others";
+/// Why a day is unchanged that was not when it was decided about.
+const MEANWHILE: &str = "written by another run meanwhile";
 
 /// A report before anything happened: every day of every source is skipped.
 pub fn begin(views: &[Config], windows: &[Window]) -> RunReport {
@@ -58,9 +63,20 @@ pub fn fail(report: &mut RunReport, failure: &Failure) {
     }
 }
 
-/// Adds a window; true if no further one shall begin.
-pub fn add_window(report: &mut RunReport, context: &Context<'_>, window: WindowOutcome) -> bool {
+/// Adds a window, or another look at some of its days; true if no further one shall begin.
+pub fn add_window(
+    report: &mut RunReport,
+    context: &Context<'_>,
+    mut window: WindowOutcome,
+    only: Option<&BTreeSet<UsageDay>>,
+) -> bool {
     let source = &context.config.source;
+    if let Some(days) = only {
+        window.states.retain(|day, _| days.contains(day));
+        // Told by the first look.
+        window.plan.absent_columns.clear();
+        window.warnings.clear();
+    }
     for (stage, seconds) in window.stage_seconds {
         report.add_seconds(stage, seconds);
     }
@@ -77,10 +93,19 @@ pub fn add_window(report: &mut RunReport, context: &Context<'_>, window: WindowO
             let reasons = state.reasons().join("; ");
             entry.reason =
                 if reasons.is_empty() { state.name().to_owned() } else { format!("{}: {reasons}", state.name()) };
-            if *state == DayState::Unchanged {
-                metrics::days(DayOutcome::Unchanged, 1);
-                entry.status = "unchanged".to_owned();
+            match state {
+                DayState::Unchanged => {
+                    metrics::days(DayOutcome::Unchanged, 1);
+                    entry.status = "unchanged".to_owned();
+                }
+                DayState::OfAnotherShard => entry.status = LEFT.to_owned(),
+                _ => {}
             }
+        }
+    }
+    for day in window.left.keys() {
+        if let Some(entry) = entry(report, source, *day) {
+            entry.status = LEFT.to_owned();
         }
     }
     let end = window.outcome.end;
@@ -107,14 +132,28 @@ pub fn add_window(report: &mut RunReport, context: &Context<'_>, window: WindowO
     is_stopped || (any_failed && context.config.on_bad_day == OnBadDay::Stop)
 }
 
-/// Notes a failure that concerns every day of a window; true if no further window shall begin.
-pub fn fail_window(report: &mut RunReport, context: &Context<'_>, window: Window, failure: &Failure) -> bool {
+/// Notes a day that another pod has written.
+pub fn written_by_others(report: &mut RunReport, source: &Source, day: UsageDay) {
+    metrics::days(DayOutcome::Unchanged, 1);
+    if let Some(entry) = entry(report, source, day) {
+        entry.status = "unchanged".to_owned();
+        entry.reason = MEANWHILE.to_owned();
+    }
+}
+
+/// Notes a failure that concerns several days of a window at once; true if no further window shall begin.
+pub fn fail_days(
+    report: &mut RunReport,
+    context: &Context<'_>,
+    days: impl Iterator<Item = UsageDay>,
+    failure: &Failure,
+) -> bool {
     let source = &context.config.source;
     if !failure.kind.is_of_one_day() && report.exit_code == 0 {
         // What a retry cannot mend is told as such, unless one may give other days.
         report.exit_code = failure.kind.exit_code();
     }
-    for day in window.days() {
+    for day in days {
         metrics::days(DayOutcome::Failed, 1);
         if let Some(entry) = entry(report, source, day) {
             entry.status = "failed".to_owned();
@@ -149,6 +188,10 @@ fn add_day(report: &mut RunReport, source: &Source, day: UsageDay, closed: &Clos
         Written::Replaced { deleted_row_count, row_count } => {
             entry.status = "written".to_owned();
             (entry.rows_out, entry.rows_deleted) = (row_count, deleted_row_count);
+        }
+        Written::AlreadyThere => {
+            entry.status = "unchanged".to_owned();
+            entry.reason = MEANWHILE.to_owned();
         }
         Written::LeftAsItWas => entry.status = "no input rows, left as it was".to_owned(),
         Written::Dropped { row_count } => {

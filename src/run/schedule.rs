@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::shards::Share;
 use crate::aggregate::{Account, ChunkCounts, CompiledScan, DayState, GroupCounts, LabelSettings};
 use crate::config::OnBadDay;
 use crate::error::{ErrorKind, Failure};
@@ -24,6 +25,22 @@ pub struct DayRules {
     pub worker_count: usize,
     /// How the labels of a day are read.
     pub labels: LabelSettings,
+    /// The days to begin with, where several pods share them.
+    pub share: Option<Share>,
+    /// What a day needs before it is opened.
+    pub gate: Gate,
+}
+
+/// What a day needs before it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Nothing.
+    Open,
+    /// A claim.
+    Claims {
+        /// Days without input as well: they lose their rows.
+        empty_days: bool,
+    },
 }
 
 /// A day whose rows are all in.
@@ -67,6 +84,10 @@ pub struct Schedule<'a> {
     failed: BTreeMap<UsageDay, Failure>,
     /// Open days that lost a chunk when the run was told to begin no further day.
     abandoned: BTreeSet<UsageDay>,
+    /// Days that are claimed.
+    admitted: BTreeSet<UsageDay>,
+    /// Days that others hold or have written.
+    left: BTreeSet<UsageDay>,
     stopped_by: Option<Failure>,
     /// Of complete days.
     largest_day: Bytes,
@@ -79,6 +100,8 @@ pub struct Schedule<'a> {
 pub struct End {
     /// Days that failed on their own.
     pub failed_days: BTreeMap<UsageDay, Failure>,
+    /// Days that others hold or have written since it was decided to write them.
+    pub left_days: BTreeSet<UsageDay>,
     /// Why the whole run ended early.
     pub stopped_by: Option<Failure>,
     /// The most bytes that open days held.
@@ -96,7 +119,9 @@ impl<'a> Schedule<'a> {
         }
         let is_empty = |day: &&crate::plan::DayPlan| day.chunk_count == 0 && !failed.contains_key(&day.day);
         let empty_days = plan.days.iter().filter(is_empty).map(|day| day.day).collect();
-        let queue = in_turns(plan, &scans, rules.worker_count).into();
+        let share = rules.share;
+        let is_ours = |day| share.is_none_or(|share| share.has(day));
+        let queue = in_turns(plan, &scans, rules.worker_count, is_ours).into();
         let mut schedule = Self {
             plan,
             rules,
@@ -108,6 +133,8 @@ impl<'a> Schedule<'a> {
             closing_count: 0,
             failed,
             abandoned: BTreeSet::new(),
+            admitted: BTreeSet::new(),
+            left: BTreeSet::new(),
             stopped_by: None,
             largest_day: Bytes(0),
             group_counts: None,
@@ -137,14 +164,45 @@ impl<'a> Schedule<'a> {
         Some(chunk)
     }
 
-    /// Place of the next chunk in the queue: the first one, unless a new day has to wait; then the first one for open days only,
-    /// as long as it overtakes no chunk of the same day, since it may wait for that one's rows.
+    /// The day to claim next: one that would be opened now if it were claimed.
+    pub fn next_claim(&self) -> Option<UsageDay> {
+        let Gate::Claims { empty_days } = self.rules.gate else { return None };
+        if self.is_idle() {
+            return self.empty_days.front().copied().filter(|_| empty_days);
+        }
+        let chunk = *self.queue.iter().find(|chunk| !self.wanted(**chunk).is_empty())?;
+        let new_days = self.new_days(chunk);
+        let day = new_days.iter().copied().find(|day| !self.admitted.contains(day))?;
+        let has_to_wait = self.is_full(&new_days) && (self.position_for_open_days().is_some() || self.some_day_ends());
+        (!has_to_wait).then_some(day)
+    }
+
+    /// Books the answer to a claim. A day that is not ours is passed over, and is no failure.
+    pub fn claimed(&mut self, day: UsageDay, answer: Result<bool, Failure>) {
+        match answer {
+            Ok(true) => {
+                self.admitted.insert(day);
+            }
+            Ok(false) => self.leave(day),
+            Err(failure) => self.stop(failure),
+        }
+    }
+
+    /// Place of the next chunk in the queue: the first one, unless a new day has to wait for others or for its claim; then the first
+    /// one for open days only.
     fn next_position(&self) -> Option<usize> {
-        let new_days: Vec<UsageDay> =
-            self.wanted(*self.queue.front()?).into_iter().filter(|day| !self.open.contains_key(day)).collect();
-        if new_days.is_empty() || !self.is_full(&new_days) {
+        let new_days = self.new_days(*self.queue.front()?);
+        let are_admitted = self.rules.gate == Gate::Open || new_days.iter().all(|day| self.admitted.contains(day));
+        if new_days.is_empty() || (are_admitted && !self.is_full(&new_days)) {
             return Some(0);
         }
+        // No open day can end without a new one.
+        let cannot_wait = || are_admitted && !self.some_day_ends();
+        self.position_for_open_days().or_else(|| cannot_wait().then_some(0))
+    }
+
+    /// Place of the first chunk for open days only that overtakes no chunk of the same day, since it may wait for that one's rows.
+    fn position_for_open_days(&self) -> Option<usize> {
         let mut overtaken: BTreeSet<UsageDay> = BTreeSet::new();
         let has_more_to_begin = self.open.values().any(|open| open.chunks_not_begun > 0);
         for (position, chunk) in self.queue.iter().enumerate().take_while(|_| has_more_to_begin) {
@@ -161,8 +219,12 @@ impl<'a> Schedule<'a> {
                 break;
             }
         }
-        // No open day can end without a new one.
-        (!self.some_day_ends()).then_some(0)
+        None
+    }
+
+    /// Days of a chunk that are not open yet.
+    fn new_days(&self, chunk: usize) -> Vec<UsageDay> {
+        self.wanted(chunk).into_iter().filter(|day| !self.open.contains_key(day)).collect()
     }
 
     /// Days that a chunk still has to go to.
@@ -217,9 +279,12 @@ impl<'a> Schedule<'a> {
 
     /// Days whose rows are all in, and, once no chunk is left, days that have none.
     pub fn take_complete_days(&mut self) -> Vec<CompleteDay> {
-        let is_idle =
-            self.queue.is_empty() && self.open.is_empty() && self.closing_count == 0 && self.complete.is_empty();
-        if is_idle && let Some(day) = self.empty_days.pop_front() {
+        let may_begin =
+            |day: &UsageDay| self.rules.gate != Gate::Claims { empty_days: true } || self.admitted.contains(day);
+        if self.is_idle()
+            && self.empty_days.front().is_some_and(may_begin)
+            && let Some(day) = self.empty_days.pop_front()
+        {
             self.open_day(day);
             let empty = self.open.remove(&day).map(|open| CompleteDay { state: open.state, input_row_count: 0 });
             self.complete.extend(empty);
@@ -235,6 +300,10 @@ impl<'a> Schedule<'a> {
             Ok(value) => Some(value),
             Err(failure) if failure.kind.is_of_one_day() => {
                 self.fail(day, failure);
+                None
+            }
+            Err(failure) if failure.kind == ErrorKind::HeldByOthers => {
+                self.leave(day);
                 None
             }
             Err(failure) => {
@@ -256,7 +325,12 @@ impl<'a> Schedule<'a> {
     /// Closes the books.
     pub fn end(self) -> End {
         let peak_state_bytes = self.rules.book.peak();
-        End { failed_days: self.failed, stopped_by: self.stopped_by, peak_state_bytes }
+        End { failed_days: self.failed, left_days: self.left, stopped_by: self.stopped_by, peak_state_bytes }
+    }
+
+    /// Whether nothing is under way and nothing is left to begin but days without rows.
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.open.is_empty() && self.closing_count == 0 && self.complete.is_empty()
     }
 
     /// Whether some day leaves without anything being begun.
@@ -297,7 +371,13 @@ impl<'a> Schedule<'a> {
     }
 
     fn is_given_up(&self, day: UsageDay) -> bool {
-        self.failed.contains_key(&day) || self.abandoned.contains(&day)
+        self.failed.contains_key(&day) || self.abandoned.contains(&day) || self.left.contains(&day)
+    }
+
+    /// Leaves a day to others.
+    fn leave(&mut self, day: UsageDay) {
+        self.left.insert(day);
+        self.empty_days.retain(|empty| *empty != day);
     }
 
     fn open_day(&mut self, day: UsageDay) {
@@ -352,14 +432,17 @@ impl<'a> Schedule<'a> {
         self.empty_days.clear();
         let (plan, open) = (self.plan, &self.open);
         let (failed, abandoned) = (&self.failed, &self.abandoned);
-        let is_known = |day: &UsageDay| open.contains_key(day) || failed.contains_key(day) || abandoned.contains(day);
+        let left = &self.left;
+        let is_known = |day: &UsageDay| {
+            open.contains_key(day) || failed.contains_key(day) || abandoned.contains(day) || left.contains(day)
+        };
         self.queue.retain(|chunk| plan.chunks[*chunk].days.iter().all(is_known));
         // An open day that lost a chunk shared with an unopened one cannot be completed any more.
-        let mut left: BTreeMap<UsageDay, usize> = BTreeMap::new();
+        let mut queued: BTreeMap<UsageDay, usize> = BTreeMap::new();
         for chunk in &self.queue {
-            plan.chunks[*chunk].days.iter().for_each(|day| *left.entry(*day).or_default() += 1);
+            plan.chunks[*chunk].days.iter().for_each(|day| *queued.entry(*day).or_default() += 1);
         }
-        let is_lost = |day: &UsageDay, open: &OpenDay| open.chunks_not_begun != left.get(day).copied().unwrap_or(0);
+        let is_lost = |day: &UsageDay, open: &OpenDay| open.chunks_not_begun != queued.get(day).copied().unwrap_or(0);
         let lost = self.open.iter().filter(|(day, open)| is_lost(day, open)).map(|(day, _)| *day);
         self.abandoned.extend(lost.collect::<Vec<_>>());
         let abandoned = &self.abandoned;
@@ -367,16 +450,23 @@ impl<'a> Schedule<'a> {
     }
 }
 
-/// The order in which chunks begin. The first day comes alone: it tells how large a day is, and the target soon has something to
+/// The order in which chunks begin: those of our own share of the days before all others. The first day comes alone: it tells how large a day is, and the target soon has something to
 /// do. After it as many days as there are workers take turns, so that each worker fills the tables of one day instead of a part
 /// of every day's. Among days that take turns, chunks that wait for others come last, as they do in the plan.
-fn in_turns(plan: &Plan, scans: &[CompiledScan], days_at_once: usize) -> Vec<usize> {
+fn in_turns(
+    plan: &Plan,
+    scans: &[CompiledScan],
+    days_at_once: usize,
+    is_ours: impl Fn(UsageDay) -> bool,
+) -> Vec<usize> {
+    // In whatever order days come: what others wait for stands at the first of its days, what waits at the last of them.
+    let rank = |day: &UsageDay| (!is_ours(*day), *day);
     let waits = |chunk: usize| scans[plan.chunks[chunk].scan].after.is_some();
     let place = |chunk: usize| {
-        let days = &plan.chunks[chunk].days;
-        if waits(chunk) { days.last() } else { days.first() }.copied()
+        let days = plan.chunks[chunk].days.iter().map(rank);
+        if waits(chunk) { days.max() } else { days.min() }
     };
-    let mut of_days: BTreeMap<Option<UsageDay>, Vec<usize>> = BTreeMap::new();
+    let mut of_days: BTreeMap<Option<(bool, UsageDay)>, Vec<usize>> = BTreeMap::new();
     (0..plan.chunks.len()).for_each(|chunk| of_days.entry(place(chunk)).or_default().push(chunk));
     let mut of_days: Vec<Vec<usize>> = of_days.into_values().collect();
     let others = of_days.split_off(of_days.len().min(1));
@@ -389,3 +479,6 @@ fn in_turns(plan: &Plan, scans: &[CompiledScan], days_at_once: usize) -> Vec<usi
     }
     order
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use tracing::info;
+use uuid::Uuid;
 
 use super::Context;
 use super::fingerprint::{Facts, Ingredients, roles_from};
@@ -12,7 +13,7 @@ use super::roles::{self, DerivedRoles};
 use super::window::PreparedWindow;
 use crate::config::{NodeRoles, OnDisappeared};
 use crate::error::{ErrorKind, Failure};
-use crate::ledger::{ENGINE_VERSION, MadeFrom, NotedRoles, Recorded};
+use crate::ledger::{Basis, ENGINE_VERSION, MadeFrom, NotedRoles, Recorded};
 use crate::plan::{BadObject, Plan};
 use crate::rollups::facts::ReferenceData;
 use crate::sink::{RecordedDays, Sink};
@@ -47,6 +48,8 @@ pub enum DayState {
     },
     /// An object of it cannot be used.
     Unusable,
+    /// It is another pod's, and the target cannot tell whether that one writes it.
+    OfAnotherShard,
 }
 
 impl DayState {
@@ -62,7 +65,13 @@ impl DayState {
             Self::NoInput => "no input",
             Self::Disappeared { .. } => "disappeared",
             Self::Unusable => "unusable",
+            Self::OfAnotherShard => "of another shard",
         }
+    }
+
+    /// Whether it is neither read nor written.
+    pub fn is_left_out(&self) -> bool {
+        matches!(self, Self::Unchanged | Self::OfAnotherShard)
     }
 
     /// Why it is so, where the name alone does not say.
@@ -87,6 +96,10 @@ pub struct Decisions {
     pub states: BTreeMap<UsageDay, DayState>,
     /// What the days would be noted with. Where only the states are asked for, derived roles may be missing in them.
     pub ingredients: BTreeMap<UsageDay, Ingredients>,
+    /// Days that the target's ledger has, and the run that wrote each.
+    pub last_runs: BTreeMap<UsageDay, Uuid>,
+    /// Whether the target has a ledger.
+    pub has_ledger: bool,
     /// Why derived node roles are not known, if somebody who only looks met that.
     pub no_roles: Option<Failure>,
     /// Seconds of the first pass over the objects that roles come from, if there was one.
@@ -95,17 +108,32 @@ pub struct Decisions {
 
 impl Decisions {
     /// Days that are neither read nor written.
-    pub fn unchanged(&self) -> BTreeSet<UsageDay> {
-        self.states.iter().filter(|(_, state)| **state == DayState::Unchanged).map(|(day, _)| *day).collect()
+    pub fn left_out(&self) -> BTreeSet<UsageDay> {
+        self.states.iter().filter(|(_, state)| state.is_left_out()).map(|(day, _)| *day).collect()
     }
 
-    /// Takes unchanged days out of the plan, and gives up those whose objects are gone.
+    /// What was decided later about some days holds instead.
+    pub fn take_over(&mut self, now: Self, days: &BTreeSet<UsageDay>) {
+        self.states.extend(now.states.into_iter().filter(|(day, _)| days.contains(day)));
+        self.ingredients.extend(now.ingredients.into_iter().filter(|(day, _)| days.contains(day)));
+        self.last_runs.extend(now.last_runs.into_iter().filter(|(day, _)| days.contains(day)));
+    }
+
+    /// What a writer of the day goes by; `None` without a ledger.
+    pub fn basis(&self, day: UsageDay, token: Option<i64>) -> Option<Basis> {
+        self.has_ledger.then(|| Basis { last_run: self.last_runs.get(&day).copied(), token })
+    }
+
+    /// Takes days that are left out of the plan, and gives up those whose objects are gone.
     pub fn apply(&self, plan: &mut Plan) {
-        let unchanged = self.unchanged();
-        if !unchanged.is_empty() {
-            info!(window = %plan.window, day_count = unchanged.len(), "days are left out, nothing changed");
+        let left_out = self.left_out();
+        let unchanged = self.states.values().filter(|state| **state == DayState::Unchanged).count();
+        if unchanged > 0 {
+            info!(window = %plan.window, day_count = unchanged, "days are left out, nothing changed");
         }
-        plan.leave_out(&unchanged);
+        plan.leave_out(&left_out);
+        // An unusable object is the failure of the days' own pods.
+        plan.bad_objects.iter_mut().for_each(|bad| bad.days.retain(|day| !left_out.contains(day)));
         for (day, state) in &self.states {
             if let DayState::Disappeared { recorded } = state {
                 plan.bad_objects.push(BadObject { days: vec![*day], failure: disappeared(*day, *recorded) });
@@ -180,7 +208,9 @@ pub async fn decide(
         _ => comparison.state(day, &ingredients[&day], equal.contains(&day).then(|| found(&counts, day))),
     };
     let states = comparison.window().days().map(|day| (day, state(day))).collect();
-    Ok(Decisions { states, ingredients, no_roles, roles_seconds })
+    let last_runs = comparison.recorded.iter().map(|(day, recorded)| (*day, recorded.run_id)).collect();
+    let has_ledger = comparison.has_ledger;
+    Ok(Decisions { states, ingredients, last_runs, has_ledger, no_roles, roles_seconds })
 }
 
 /// Decides about a window without any object: its days stay as they are, but some may be missed, unless such a window is allowed.
@@ -269,6 +299,9 @@ impl Comparison<'_> {
 
     /// `rows_found` is given for a day that was made from the same things.
     fn state(&self, day: UsageDay, now: &Ingredients, rows_found: Option<u64>) -> DayState {
+        if self.context.sharing.leaves_out(self.context.config.source.uuid, day) {
+            return DayState::OfAnotherShard;
+        }
         if self.is_unusable(day) {
             return DayState::Unusable;
         }

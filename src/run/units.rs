@@ -1,18 +1,20 @@
 //! Sources × windows → units, each run from listing to written days; what a unit gave becomes part of the report. A failure
 //! that belongs to one source leaves the others alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::{Instrument, info};
 
 use super::sinks::Sinks;
-use super::window::{self, run_window};
+use super::waiting::wait_for_others;
+use super::window::{self, LeftDays, run_window};
 use super::{Context, report};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::sink::Sink;
 use crate::telemetry::report::RunReport;
-use crate::time::Window;
+use crate::time::{UsageDay, Window};
 
 /// One month of one source.
 pub struct Unit<'a> {
@@ -30,6 +32,8 @@ pub struct UnitEnd {
     pub has_objects: bool,
     /// Whether no further unit shall begin.
     pub stops_run: bool,
+    /// Days that others hold or have written.
+    pub left: LeftDays,
 }
 
 /// Runs every window of every source, source by source. `config` is the whole configuration, each context has a view of it.
@@ -50,7 +54,7 @@ pub async fn run_units(
         Err(failure) => return report::stop(report, &failure),
     };
     first.progress.health().ready();
-    let mut empty = Vec::new();
+    let (mut empty, mut left) = (Vec::new(), Vec::new());
     for context in contexts {
         let sinks = match (prepared.take(), &target) {
             (Some(sinks), _) => Ok(sinks),
@@ -61,13 +65,20 @@ pub async fn run_units(
             Ok(sinks) => sinks,
             Err(failure) => return report::stop(report, &context.named(failure)),
         };
-        let mut has_objects = false;
+        let (mut has_objects, mut left_here) = (false, Vec::new());
         for window in windows {
-            let end = Unit { context, sinks: &sinks, window: *window }.run(report).instrument(context.span()).await;
+            let unit = Unit { context, sinks: &sinks, window: *window };
+            let end = unit.run(None, report).instrument(context.span()).await;
             has_objects |= end.has_objects;
             if end.stops_run {
                 return;
             }
+            if !end.left.is_empty() {
+                left_here.push((*window, end.left));
+            }
+        }
+        if !left_here.is_empty() {
+            left.push((context, sinks, left_here));
         }
         if !has_objects && !context.options.allow_empty {
             empty.push(window::no_objects(context, windows));
@@ -76,25 +87,32 @@ pub async fn run_units(
     if let Some(failure) = together(empty) {
         report::fail(report, &failure);
     }
+    let units = left.iter().flat_map(|(context, sinks, days)| {
+        days.iter().map(|(window, days)| (Unit { context, sinks, window: *window }, days.clone()))
+    });
+    wait_for_others(units.collect(), report).await;
 }
 
 impl Unit<'_> {
-    /// Builds and writes every day of the unit.
-    pub async fn run(&self, report: &mut RunReport) -> UnitEnd {
+    /// Builds and writes every day of the unit, or only some of them.
+    pub async fn run(&self, only: Option<&BTreeSet<UsageDay>>, report: &mut RunReport) -> UnitEnd {
         let Self { context, sinks, window } = self;
         info!(%window, semantics = %context.config.semantics, "window begins");
-        match run_window(context, *window, async |reference| Ok(sinks.of(reference))).await {
+        match run_window(context, *window, only, async |reference| Ok(sinks.of(reference))).await {
             Ok(outcome) => {
                 let has_objects = outcome.plan.object_count > 0;
-                UnitEnd { has_objects, stops_run: report::add_window(report, context, outcome) }
+                let left = outcome.left.clone();
+                UnitEnd { has_objects, stops_run: report::add_window(report, context, outcome, only), left }
             }
             // What is wrong with one window or source says nothing about the others.
             Err(failure) if failure.kind.is_of_one_day() || context.is_of_source(failure.kind) => {
-                UnitEnd { has_objects: true, stops_run: report::fail_window(report, context, *window, &failure) }
+                let days = window.days().filter(|day| only.is_none_or(|days| days.contains(day)));
+                let stops_run = report::fail_days(report, context, days, &failure);
+                UnitEnd { has_objects: true, stops_run, left: LeftDays::new() }
             }
             Err(failure) => {
                 report::stop(report, &context.named(failure));
-                UnitEnd { has_objects: true, stops_run: true }
+                UnitEnd { has_objects: true, stops_run: true, left: LeftDays::new() }
             }
         }
     }

@@ -1,13 +1,14 @@
 //! One window, from listing to written days: the stages in the order in which they run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt;
+
 use super::closing::{ClosedDay, close_day, note};
-use super::fingerprint::Ingredients;
 use super::pipeline::{Outcome, Pipeline};
-use super::schedule::{CompleteDay, DayRules, End};
+use super::schedule::{CompleteDay, DayRules, End, Gate};
 use super::unchanged::{DayState, Decisions, decide_empty, disappeared};
 use super::{Context, replan, tables_of};
 use crate::aggregate::{CompiledScan, LabelSettings};
@@ -53,6 +54,9 @@ impl PreparedWindow {
     }
 }
 
+/// Days that are left to others → the fingerprints that they would have here.
+pub type LeftDays = BTreeMap<UsageDay, [u8; 32]>;
+
 /// How a window ended.
 pub struct WindowOutcome {
     /// How its days ended.
@@ -61,6 +65,8 @@ pub struct WindowOutcome {
     pub plan: Plan,
     /// What became of each day, and why, as it was decided before anything was fetched.
     pub states: BTreeMap<UsageDay, DayState>,
+    /// Days that others hold or have written, with the fingerprints that they would have here.
+    pub left: LeftDays,
     /// What the reader should know.
     pub warnings: Vec<String>,
     /// Seconds of the stages before and around the pipeline.
@@ -144,16 +150,17 @@ fn two_deliveries(context: &Context<'_>, objects: &[Arc<ObjectInfo>], plan: &mut
     warnings
 }
 
-/// Builds and writes every day of a window.
+/// Builds and writes every day of a window, or only some of them.
 /// Errors: what concerns the window as a whole; a failure of single days is part of the outcome.
 pub async fn run_window(
     context: &Context<'_>,
     window: Window,
+    only: Option<&BTreeSet<UsageDay>>,
     sink: impl AsyncFnOnce(&ReferenceData) -> Result<Arc<dyn Sink>, Failure>,
 ) -> Result<WindowOutcome, Failure> {
     context.progress.stage("list and read footers");
     let (prepared, seconds) = context.options.stopping.unless_asked(replan::prepare_settled(context, window)).await?;
-    compute_window(context, prepared, seconds, sink).await
+    compute_window(context, prepared, seconds, only, sink).await
 }
 
 /// The same for a window that is prepared; `seconds` are those that it took.
@@ -161,6 +168,7 @@ pub async fn compute_window(
     context: &Context<'_>,
     mut prepared: PreparedWindow,
     [discover_seconds, footers_seconds]: [f64; 2],
+    only: Option<&BTreeSet<UsageDay>>,
     sink: impl AsyncFnOnce(&ReferenceData) -> Result<Arc<dyn Sink>, Failure>,
 ) -> Result<WindowOutcome, Failure> {
     let window = prepared.plan.window;
@@ -196,17 +204,38 @@ pub async fn compute_window(
     note_stage("compare with the ledger", seconds - decisions.roles_seconds.unwrap_or(0.0));
     decisions.roles_seconds.into_iter().for_each(|seconds| note_stage("derive node roles", seconds));
     decisions.apply(&mut prepared.plan);
+    if let Some(days) = only {
+        prepared.plan = replan::only(&prepared.plan, days);
+    }
     context.progress.stage("decode and aggregate");
     let PreparedWindow { plan, scans, .. } = &prepared;
-    let mut outcome = write_days(context, plan, scans, &reference, &sink, &decisions.ingredients).await;
+    let mut outcome = write_days(context, plan, scans, &reference, &sink, &decisions).await?;
+    if let Some(days) = only {
+        outcome.end.failed_days.retain(|day, _| days.contains(day));
+    }
     replan::write_changed_days(context, &mut prepared, &mut decisions, reference, &sink, &mut outcome).await;
+    if let Some(claims) = context.sharing.claims() {
+        // Those of days that failed: another pod may have more luck.
+        claims.release(context.config.source.uuid).await;
+    }
+    let left = left_days(&mut outcome.end, &decisions);
     stage_seconds.push(("fetch", outcome.fetch_seconds));
     stage_seconds.push(("decode and aggregate", outcome.compute_seconds));
     let sum = |seconds: fn(&ClosedDay) -> f64| outcome.days.values().map(seconds).sum();
     stage_seconds.push(("merge and finish", sum(|day| day.finish_seconds)));
     stage_seconds.push(("write", sum(|day| day.write_seconds)));
     let (PreparedWindow { plan, warnings, .. }, Decisions { states, .. }) = (prepared, decisions);
-    Ok(WindowOutcome { outcome, plan, states, warnings, stage_seconds })
+    Ok(WindowOutcome { outcome, plan, states, left, warnings, stage_seconds })
+}
+
+/// A day that was left to others and then failed is a failure.
+fn left_days(end: &mut End, decisions: &Decisions) -> LeftDays {
+    let fingerprint = |day: UsageDay| {
+        let ingredients = decisions.ingredients.get(&day);
+        ingredients.map(|ingredients| ingredients.fingerprint).unwrap_or_default()
+    };
+    let left = std::mem::take(&mut end.left_days).into_iter().filter(|day| !end.failed_days.contains_key(day));
+    left.map(|day| (day, fingerprint(day))).collect()
 }
 
 /// Errors: what lives as long as the window does is more than all state may be.
@@ -232,13 +261,21 @@ pub(super) async fn write_days(
     scans: &[Scan],
     reference: &ReferenceData,
     sink: &Arc<dyn Sink>,
-    ingredients: &BTreeMap<UsageDay, Ingredients>,
-) -> Outcome<ClosedDay> {
+    decisions: &Decisions,
+) -> Result<Outcome<ClosedDay>, Failure> {
     context.progress.expect(plan.row_count(), plan.days.len() as u64);
     let shared = Arc::new(reference.clone());
-    let close = |day: CompleteDay| close_day(context, ingredients, &shared, sink, day);
-    let pipeline = pipeline(context, reference, sink.parallel_days() + context.pool.worker_count());
-    pipeline.run(plan, compile(scans), close).await
+    let close = |day: CompleteDay| close_day(context, decisions, &shared, sink, day);
+    let mut pipeline = pipeline(context, reference, sink.parallel_days() + context.pool.worker_count());
+    let source = context.config.source.uuid;
+    pipeline.rules.share = context.sharing.share(source);
+    let Some(claims) = context.sharing.claims() else { return Ok(pipeline.run(plan, compile(scans), close).await) };
+    let days = plan.days.iter().map(|day| day.day).collect();
+    context.options.stopping.unless_asked(claims.expect(source, days)).await?;
+    pipeline.rules.gate = Gate::Claims { empty_days: context.options.delete_empty_days };
+    let claim = |day: UsageDay| claims.claim(source, day, decisions.last_runs.get(&day).copied()).boxed();
+    pipeline.claim = Some(&claim);
+    Ok(pipeline.run(plan, compile(scans), close).await)
 }
 
 /// A window without any object: no day is touched. Days that are missed fail.
@@ -270,7 +307,8 @@ fn left_as_it_was(
     let untouched = states.keys().copied().filter(|day| !end.failed_days.contains_key(day));
     let days = untouched.map(day).collect();
     let outcome = Outcome { days, end, fetch_seconds: 0.0, compute_seconds: 0.0 };
-    WindowOutcome { outcome, plan: prepared.plan, states, warnings: prepared.warnings, stage_seconds }
+    let left = LeftDays::new();
+    WindowOutcome { outcome, plan: prepared.plan, states, left, warnings: prepared.warnings, stage_seconds }
 }
 
 /// Scans as the engine runs them.
@@ -297,10 +335,13 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
             on_bad_day: config.on_bad_day,
             worker_count: context.pool.worker_count(),
             labels: LabelSettings { keys: Arc::new(keys), rules, cache_bytes },
+            share: None,
+            gate: Gate::Open,
         },
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,
         stopping: &context.options.stopping,
         is_counted: true,
+        claim: None,
     }
 }

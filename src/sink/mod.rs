@@ -15,7 +15,7 @@ use futures::future::{BoxFuture, ready};
 
 use crate::enrich::{DayColumns, EnrichError};
 use crate::error::Failure;
-use crate::ledger::{MadeFrom, Recorded};
+use crate::ledger::{Basis, MadeFrom, Recorded};
 use crate::time::{UsageDay, Window};
 
 /// What a target's ledger says about days that were written.
@@ -39,6 +39,9 @@ pub struct DayRows {
     /// The same over the rows of pods alone, for a target that compares days. In the sums above unallocated capacity makes up for
     /// every change of usage.
     pub pod_sums: Vec<(&'static str, i128)>,
+    /// What the target's ledger said when it was decided to write the day; `None` if nobody asked, and then the day is written
+    /// whatever it says now.
+    pub basis: Option<Basis>,
 }
 
 impl DayRows {
@@ -97,6 +100,8 @@ pub enum Written {
         /// Rows that are there now.
         row_count: u64,
     },
+    /// Another run has written the same rows since it was decided to write the day.
+    AlreadyThere,
     /// The day had no input rows and stays as it was.
     LeftAsItWas,
     /// Counted and dropped.

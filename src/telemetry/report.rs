@@ -17,6 +17,8 @@ pub struct RunReport {
     pub version: String,
     /// `balanced`, `self_hosted` or `trino`.
     pub semantics: String,
+    /// Which of how many pods that share the days, such as `1/4`; empty for a run by itself.
+    pub shard: String,
     /// Windows, one per month.
     pub windows: Vec<String>,
     /// One entry per source and day, source by source, days in order.
@@ -83,7 +85,7 @@ pub struct DayReport {
     pub source: String,
     /// The day.
     pub day: String,
-    /// `written`, `unchanged`, `no input rows, left as it was`, `dropped`, `failed` or `skipped`.
+    /// `written`, `unchanged`, `no input rows, left as it was`, `dropped`, `left to others`, `failed` or `skipped`.
     pub status: String,
     /// What was decided about the day before anything was fetched, and why: `new`, `changed: object … is new`, `unchanged`; empty
     /// if the run did not get that far.

@@ -28,6 +28,7 @@ mod usage;
 mod bad_database;
 mod bad_input;
 mod bad_storage;
+mod claims;
 mod convert;
 mod corrupt_pages;
 mod faults;

@@ -140,3 +140,17 @@ async fn with_all_of_them_everything_works() {
     let verified = Invocation::with("verify", &settings).arguments(&["--against", against]).run().await;
     verified.expect(0, &[]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_share_days_also_need_the_sequence_of_their_tokens() {
+    let bed = Bed::new().await;
+    let (role, settings) = bed.role_without(None).await;
+    let before = rerun::snapshot(&bed.client).await;
+    let pod = || Invocation::with("run", &settings).arguments(&["--shard", "0/2"]);
+    pod().run().await.expect(78, &["permission denied for sequence claim_token", "grant the privilege"]);
+    assert_eq!(rerun::snapshot(&bed.client).await.rows, before.rows, "nothing is written");
+    let sql = format!("GRANT USAGE ON SEQUENCE gristmill.claim_token TO {role}");
+    bed.client.batch_execute(&sql).await.unwrap();
+    pod().run().await.expect(0, &["written"]);
+    assert_ne!(rerun::snapshot(&bed.client).await.rows, before.rows);
+}

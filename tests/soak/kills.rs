@@ -16,31 +16,44 @@ use crate::delivery::{into_postgres, settings};
 use crate::usage::{FIRST_DATE, Random, Usage};
 use crate::{Storage, database};
 
-const TABLE: &str = "tenant.reporting_ocpusagelineitem_daily_summary";
-const DAYS: usize = 12;
+pub const TABLE: &str = "tenant.reporting_ocpusagelineitem_daily_summary";
+pub const DAYS: usize = 12;
 const LAST_DATE: &str = "2025-03-10";
 const POD_ROWS: usize = 6_000;
 /// Undisturbed runs that say how long one takes.
 const TIMED_RUNS: usize = 4;
 
 /// Day → what a reader sees of it.
-type Totals = BTreeMap<String, (i64, String)>;
+pub type Totals = BTreeMap<String, (i64, String)>;
 /// Day → digest of all its rows but their random ids, number of rows, and fingerprint in the ledger.
-type Digests = BTreeMap<String, (String, i64, Option<String>)>;
+pub type Digests = BTreeMap<String, (String, i64, Option<String>)>;
 
 /// One of the two contents that each day may have.
-struct Content {
+pub struct Content {
     config: tempfile::NamedTempFile,
-    totals: Totals,
-    digests: Digests,
+    pub totals: Totals,
+    pub digests: Digests,
 }
 
 impl Content {
-    fn rows(&self) -> i64 {
+    /// Nothing is known yet of what it gives.
+    pub fn new(settings: &Value) -> Self {
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(config.path(), settings.to_string()).unwrap();
+        Self { config, totals: Totals::new(), digests: Digests::new() }
+    }
+
+    /// Takes what is in the table now for what it gives.
+    pub async fn look(&mut self, client: &Client) {
+        (self.totals, self.digests) = (totals(client).await, digests(client).await);
+        assert_eq!(self.totals.len(), DAYS);
+    }
+
+    pub fn rows(&self) -> i64 {
         self.digests.values().map(|(_, rows, _)| rows).sum()
     }
 
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
         command.env_clear().arg("run").arg("--config").arg(self.config.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -48,7 +61,7 @@ impl Content {
     }
 
     /// Runs to the end; answers how long that took.
-    fn run(&self) -> Duration {
+    pub fn run(&self) -> Duration {
         let started = Instant::now();
         let output = self.command().output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -56,7 +69,7 @@ impl Content {
     }
 }
 
-async fn totals(client: &Client) -> Totals {
+pub async fn totals(client: &Client) -> Totals {
     let sql = format!(
         "SELECT usage_start::text, count(*), concat_ws(' ', sum(pod_usage_cpu_core_hours), \
          sum(pod_request_memory_gigabyte_hours), sum(persistentvolumeclaim_usage_gigabyte_months)) \
@@ -66,7 +79,7 @@ async fn totals(client: &Client) -> Totals {
     rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect()
 }
 
-async fn digests(client: &Client) -> Digests {
+pub async fn digests(client: &Client) -> Digests {
     let sql = format!(
         "SELECT usage_start::text, md5(string_agg(line, E'\\n' ORDER BY line)), count(*), \
          (SELECT encode(fingerprint, 'hex') FROM gristmill.day_ledger WHERE usage_day = usage_start) \
@@ -99,7 +112,7 @@ fn settings_of(storage: &Storage, postgres: &Postgres, name: &str) -> Value {
 }
 
 /// Looks at all days again and again until it is told to stop; notes the first day that is neither old nor new.
-async fn watch(client: Client, legal: [Totals; 2], stop: Arc<AtomicBool>, polls: Arc<AtomicU64>) -> Option<String> {
+pub async fn watch(client: Client, legal: [Totals; 2], stop: Arc<AtomicBool>, polls: Arc<AtomicU64>) -> Option<String> {
     while !stop.load(Ordering::Relaxed) {
         let seen = totals(&client).await;
         for day in legal[0].keys() {
@@ -114,29 +127,45 @@ async fn watch(client: Client, legal: [Totals; 2], stop: Arc<AtomicBool>, polls:
     None
 }
 
+/// A database after `init-db`, and a storage with both contents.
+pub struct Stage {
+    pub postgres: Postgres,
+    pub client: Client,
+    storage: Storage,
+    _root: tempfile::TempDir,
+}
+
+impl Stage {
+    pub async fn new(seed: u64) -> Self {
+        let postgres = database::database().await;
+        let root = tempfile::tempdir().unwrap();
+        for (name, seed) in [("a", seed), ("b", seed + 1)] {
+            write_objects(root.path(), name, seed);
+        }
+        // The server lists its folder when it starts.
+        let storage = Storage::of(root.path());
+        let client = database::client(&postgres).await;
+        let stage = Self { postgres, client, storage, _root: root };
+        Invocation::with("init-db", &stage.settings("a")).run().await.expect(0, &[]);
+        stage
+    }
+
+    /// Settings for one of the contents.
+    pub fn settings(&self, name: &str) -> Value {
+        settings_of(&self.storage, &self.postgres, name)
+    }
+}
+
 /// Kills the program so many times.
 pub async fn run(kill_count: u64, seed: u64) {
-    let postgres = database::database().await;
-    let root = tempfile::tempdir().unwrap();
-    for (name, seed) in [("a", seed), ("b", seed + 1)] {
-        write_objects(root.path(), name, seed);
-    }
-    // The server lists its folder when it starts.
-    let storage = Storage::of(root.path());
-    let client = database::client(&postgres).await;
-    Invocation::with("init-db", &settings_of(&storage, &postgres, "a")).run().await.expect(0, &[]);
-    let mut contents = ["a", "b"].map(|name| {
-        let config = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(config.path(), settings_of(&storage, &postgres, name).to_string()).unwrap();
-        Content { config, totals: Totals::new(), digests: Digests::new() }
-    });
+    let stage = Stage::new(seed).await;
+    let client = &stage.client;
+    let mut contents = ["a", "b"].map(|name| Content::new(&stage.settings(name)));
     let mut durations = Vec::new();
     for number in 0..TIMED_RUNS {
         let content = &mut contents[number % 2];
         durations.push(content.run());
-        content.totals = totals(&client).await;
-        content.digests = digests(&client).await;
-        assert_eq!(content.totals.len(), DAYS);
+        content.look(client).await;
     }
     let [a, b] = &contents;
     assert!(a.totals.iter().all(|(day, total)| b.totals[day] != *total), "every day differs");
@@ -146,9 +175,9 @@ pub async fn run(kill_count: u64, seed: u64) {
 
     let (stop, polls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let legal = [a.totals.clone(), b.totals.clone()];
-    let watcher = database::client(&postgres).await;
+    let watcher = database::client(&stage.postgres).await;
     let watcher = tokio::spawn(watch(watcher, legal, Arc::clone(&stop), Arc::clone(&polls)));
-    let survived = kill_often(&client, [a, b], kill_count, length, &mut Random(seed)).await;
+    let survived = kill_often(client, [a, b], kill_count, length, &mut Random(seed)).await;
     stop.store(true, Ordering::Relaxed);
     assert_eq!(watcher.await.unwrap(), None);
     println!("\nundisturbed run: {} ms; {DAYS} days of {} and {} rows", length.as_millis(), a.rows(), b.rows());

@@ -1,8 +1,9 @@
 //! Faults that need a process of their own, many times over: SIGKILL at random moments, and every library's traces while
 //! secrets are in use. `scripts/soak.sh` runs this with the large numbers, `cargo test` with a few.
 //!
-//! `SOAK_KILLS` says how often the program is killed, `SOAK_SEED` where the random numbers begin. Called as
-//! `soak serve FOLDER` this is the S3 server, so that the storage does not live in the process that judges.
+//! `SOAK_KILLS` says how often the program is killed, `SOAK_ROUNDS` how often two of four pods are, `SOAK_SEED` where the random
+//! numbers begin. Called as `soak serve FOLDER` this is the S3 server, so that the storage does not live in the process that
+//! judges.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::cast_possible_truncation)]
 
 #[path = "../support/binary.rs"]
@@ -12,6 +13,7 @@ mod database;
 #[path = "../support/delivery.rs"]
 mod delivery;
 mod kills;
+mod pods;
 #[path = "../support/s3_server.rs"]
 mod s3_server;
 mod traces;
@@ -38,6 +40,7 @@ async fn main() {
     }
     let seed = setting("SOAK_SEED", 4);
     kills::run(setting("SOAK_KILLS", 4), seed).await;
+    pods::run(setting("SOAK_ROUNDS", 2), seed).await;
     traces::run_traced().await;
 }
 

@@ -105,8 +105,14 @@ impl Running {
 
     /// Sends SIGTERM to it and to nothing else.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal to it and to nothing else.
+    pub fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("it runs").id().to_string();
-        let sent = Command::new("/bin/sh").args(["-c", "kill -TERM \"$0\"", &id]).status().expect("a shell");
+        let arguments = ["-c", "kill -s \"$1\" \"$0\"", &id, name];
+        let sent = Command::new("/bin/sh").args(arguments).status().expect("a shell");
         assert!(sent.success(), "the signal is sent");
     }
 

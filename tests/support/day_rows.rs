@@ -73,6 +73,7 @@ pub fn pod_rows(day: UsageDay, source: Uuid, row_count: usize, usage: i128, repo
         fingerprint: [7; 32],
         made_from: MadeFrom::default(),
         pod_sums: Vec::new(),
+        basis: None,
         sums: vec![(MEASURE, usage * UNIT * row_count as i128)],
     }
 }

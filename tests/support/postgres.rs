@@ -102,6 +102,7 @@ pub async fn database_on(server: &Server) -> Postgres {
         retries: 6,
         retry_seconds: 120,
         reference_locks: false,
+        max_writers: None,
     };
     let client = client(&config).await;
     client.batch_execute(&format!("CREATE DATABASE {database}")).await.expect("a database for the test");

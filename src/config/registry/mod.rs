@@ -112,6 +112,10 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section { path: "reference", doc: "The small tables that the rollup needs besides usage." },
     Section { path: "performance", doc: "Threads and memory. Neither changes a result." },
+    Section {
+        path: "claims",
+        doc: "Days that several pods share (`run --shard`, indexed Jobs), with target.kind: postgres.",
+    },
     Section { path: "stopping", doc: "What happens after SIGTERM or SIGINT." },
     Section { path: "logging", doc: "Log lines on standard error, and what is left behind at the end." },
     Section { path: "metrics", doc: "Figures for Prometheus and answers to probes, while a run is under way." },

@@ -206,6 +206,16 @@ pub(super) const KEYS: &[Key] = &[
         shipped: "false",
     },
     Key {
+        path: "target.postgres.max_writers",
+        kind: Kind::Integer { min: 1, max: 1_000 },
+        unit: "days",
+        default: Fallback::Unset("as many as all pods have connections"),
+        doc: "Most days that all pods with this table as their target write at once; a day waits for its turn as long as \
+              retry_seconds. Must be the same for all of them.",
+        reason: "What a database bears is known to who runs it.",
+        shipped: "",
+    },
+    Key {
         path: "reference.from",
         kind: Kind::Choice { names: &["postgres", "inline"], aliases: &[] },
         unit: "",
@@ -280,6 +290,24 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Memory for data in flight and the sums of open days; auto: half of the memory limit, at most 1 GiB.",
         reason: "The other half holds the program, decoders and buffers of the network.",
         shipped: "auto",
+    },
+    Key {
+        path: "claims.lease_seconds",
+        kind: Kind::Integer { min: 1, max: 3_600 },
+        unit: "seconds",
+        default: Fallback::Fixed("60"),
+        doc: "How long a pod's claim on a day holds without being renewed; it is renewed each third of that.",
+        reason: "A pod that is gone keeps its days from others for a minute; one that hangs for less loses nothing.",
+        shipped: "60",
+    },
+    Key {
+        path: "claims.wait_seconds",
+        kind: Kind::Integer { min: 0, max: 86_400 },
+        unit: "seconds",
+        default: Fallback::Fixed("3600"),
+        doc: "Longest time that a pod waits for days which other pods hold, without any of them being written.",
+        reason: "No day takes an hour.",
+        shipped: "3600",
     },
     Key {
         path: "stopping.grace_seconds",

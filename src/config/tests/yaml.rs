@@ -67,7 +67,7 @@ fn tags_and_odd_keys_are_refused() {
          config.yaml:18:7: target.postgres: a key must be a plain word\n\
          config.yaml:20:5: target.postgres.<<: unknown key; known here: host, port, database, user, password, password_file, \
          schema, table, replace, ssl_mode, ca_file, connections, connect_timeout_seconds, statement_timeout_seconds, \
-         lock_timeout_seconds, retries, retry_seconds, reference_locks"
+         lock_timeout_seconds, retries, retry_seconds, reference_locks, max_writers"
     );
 }
 

@@ -1,7 +1,8 @@
-//! One day's rows → the target, in one transaction: locks, guard, delete of exactly the day's scope, COPY, count, sums, ledger
+//! One day's rows → the target, in one transaction: locks, claim, guard, delete of exactly the day's scope, COPY, count, sums, ledger
 //! row, commit. Whatever goes wrong on the way leaves the old day as it was.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -9,12 +10,13 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::{EncodeJob, PostgresSink, Purpose};
-use crate::ledger;
+use crate::ledger::{self, Verdict};
 use crate::postgres::connection::Connection;
 use crate::postgres::copy::{self, DayEncoder, EncodeError};
 use crate::postgres::error::PostgresError;
 use crate::postgres::scope::Scope;
 use crate::postgres::shape::TargetShape;
+use crate::runtime::retry::RetryPolicy;
 use crate::sink::change::{changes, columns, too_large};
 use crate::sink::{DayRows, Written};
 use crate::time::UsageDay;
@@ -33,6 +35,13 @@ pub(super) struct DayTransaction<'a> {
 const BATCHES_AHEAD: usize = 4;
 /// Batches of a large day that are being encoded while the connection is busy; one more waits.
 const BATCHES_AT_ONCE: usize = 2;
+/// Looking for a free slot: a day takes from a fraction of a second to minutes. Its total comes from the configuration.
+const SLOT_POLICY: RetryPolicy = RetryPolicy {
+    retries: 1_000_000,
+    total: Duration::ZERO,
+    first_pause: Duration::from_millis(20),
+    longest_pause: Duration::from_millis(500),
+};
 
 impl<'a> DayTransaction<'a> {
     /// Nothing is done yet.
@@ -160,17 +169,21 @@ impl<'a> DayTransaction<'a> {
         let key = self.key();
         let scope = self.sink.scope();
         let make_room = async {
-            connection.begin(&action("beginning the transaction")).await?;
+            self.begin(connection, &action("beginning the transaction")).await?;
             if shared.reference_locks {
                 ledger::lock_like_the_reference(connection, shared.options.source_uuid, &shared.options.cluster_id)
                     .await?;
             }
-            ledger::lock_day(connection, &key).await?;
+            if !self.is_still_to_be_written(connection, &key).await? {
+                return Ok(None);
+            }
             self.guard(connection, &scope, &action("reading the old totals")).await?;
-            // A writer that holds a claim re-reads it here, FOR UPDATE, and rolls back unless the token is still its own.
-            scope.delete_day(connection, day, shared.replace, &action("deleting the old rows")).await
+            scope.delete_day(connection, day, shared.replace, &action("deleting the old rows")).await.map(Some)
         };
-        let deleted_row_count = self.unless_asked(make_room).await?;
+        let Some(deleted_row_count) = self.unless_asked(make_room).await? else {
+            connection.rollback(&action("leaving the day as it is")).await?;
+            return Ok(Written::AlreadyThere);
+        };
         self.copy(connection, frames, &action("COPY of the new rows")).await?;
         self.check_totals(connection, &scope, &action("checking the new rows")).await?;
         let entry = ledger::Entry {
@@ -189,6 +202,48 @@ impl<'a> DayTransaction<'a> {
         committed?;
         debug!(day = %day, row_count = self.row_count, deleted_row_count, "day written");
         Ok(Written::Replaced { deleted_row_count, row_count: self.row_count })
+    }
+
+    /// Begins the transaction, once fewer days are being written than all pods together may write at once. The wait is as bounded
+    /// as that for a database in trouble.
+    async fn begin(&self, connection: &Connection, action: &str) -> Result<(), PostgresError> {
+        let shared = &self.sink.shared;
+        let Some(max_writers) = shared.max_writers else { return connection.begin(action).await };
+        let policy = RetryPolicy { total: shared.pool.connector.retry_policy().total, ..SLOT_POLICY };
+        let mut attempts = policy.begin();
+        loop {
+            let began = Instant::now();
+            connection.begin(action).await?;
+            if ledger::take_writer_slot(connection, &shared.table, max_writers).await? {
+                return Ok(());
+            }
+            connection.rollback(action).await?;
+            let Some(pause) = attempts.pause_after(began.elapsed()) else {
+                let (table, seconds) = (shared.table.to_string(), policy.total.as_secs());
+                return Err(PostgresError::WritersBusy { day: self.day(), table, max_writers, seconds });
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Locks the day, and looks whether what was decided about it still holds. A writer with a claim goes on only if its token is
+    /// still that of the row, which stays locked: nobody can take the claim from here on.
+    async fn is_still_to_be_written(
+        &self,
+        connection: &Connection,
+        key: &ledger::DayKey,
+    ) -> Result<bool, PostgresError> {
+        let Some(basis) = self.rows.basis else {
+            ledger::lock_day(connection, key).await?;
+            return Ok(true);
+        };
+        let standing = ledger::lock_day_and_look(connection, key).await?;
+        let shared = &self.sink.shared;
+        match basis.verdict(shared.options.run_id, &self.rows.fingerprint, &standing) {
+            Verdict::Write => Ok(true),
+            Verdict::AlreadyThere => Ok(false),
+            Verdict::ClaimLost => Err(PostgresError::ClaimLost { day: self.day(), table: shared.table.to_string() }),
+        }
     }
 
     /// Refuses a day that moves too far, before any of its rows is touched. What it is compared with is read here, under the lock

@@ -22,7 +22,7 @@ const OCTOBER: BillingMonth = BillingMonth { year: 2025, month: 10 };
 const NOVEMBER: BillingMonth = BillingMonth { year: 2025, month: 11 };
 
 /// A database with our own tables and a partition for October 2025.
-async fn ready_database() -> (Postgres, Client) {
+pub async fn ready_database() -> (Postgres, Client) {
     let config = database::database().await;
     init(&config, &[OCTOBER]).await;
     let client = database::client(&config).await;
@@ -34,7 +34,7 @@ async fn init(config: &Postgres, months: &[BillingMonth]) -> Vec<String> {
     init_db(config, &options, Uuid::new_v4()).await.expect("init-db works")
 }
 
-fn sink(config: &Postgres, source_uuid: Uuid) -> PostgresSink {
+pub fn sink(config: &Postgres, source_uuid: Uuid) -> PostgresSink {
     sink_with(config, source_uuid, false)
 }
 
@@ -51,7 +51,7 @@ fn sink_with(config: &Postgres, source_uuid: Uuid, delete_empty_days: bool) -> P
 }
 
 /// `"schema"."table"` of the target.
-fn target(config: &Postgres) -> String {
+pub fn target(config: &Postgres) -> String {
     gristmill::postgres::sql::TableName::new(&config.schema, &config.table).quoted()
 }
 

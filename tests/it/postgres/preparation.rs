@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gristmill::config::{
-    Config, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel, OnTwoManifests, Performance,
-    Period, Postgres, Reference, ReferenceFrom, Replace, Source, Storage, Target,
+    Claims, Config, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel, OnTwoManifests,
+    Performance, Period, Postgres, Reference, ReferenceFrom, Replace, Source, Storage, Target,
 };
 use gristmill::error::ErrorKind;
 use gristmill::rollups::semantics::Semantics;
@@ -59,6 +59,7 @@ pub fn config_for(postgres: &Postgres) -> Config {
             node_roles: NodeRoles::Postgres,
         }),
         performance: Performance { max_workers: None, memory_budget: None, memory_limit: None },
+        claims: Claims { lease_seconds: 60, wait_seconds: 3_600 },
         stopping_grace_seconds: 90,
         logging: Logging { json: false, level: "info".to_owned(), termination_log: "/nowhere".into() },
         metrics_listen: None,

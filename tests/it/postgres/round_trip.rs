@@ -48,6 +48,7 @@ async fn every_type_comes_back_as_it_was_sent() {
         fingerprint: [1; 32],
         made_from: MadeFrom::default(),
         pod_sums: Vec::new(),
+        basis: None,
         sums: vec![("pod_usage_cpu_core_hours", 1 - UNIT / 2)],
     };
     let written = sink(&config, source).replace(rows).await.unwrap();
