@@ -38,6 +38,13 @@ pub(super) fn read_tree(text: &str, keys: &EnabledKeys) -> Result<KeptMembers, R
     })
 }
 
+/// Reads a whole text of any JSON value, overwritten members included; `None` where it is no JSON, or nested too deep.
+pub(super) fn read_value(text: &str) -> Option<Tree> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = ValueSeed { depth: 0, notes: &Notes::default() }.deserialize(&mut deserializer).ok()?;
+    deserializer.end().is_ok().then_some(value)
+}
+
 /// The key under which serde_json hands over the text of a number, as if it were an object with this one member.
 const NUMBER_TOKEN: &str = "$serde_json::private::Number";
 

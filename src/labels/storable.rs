@@ -1,32 +1,29 @@
 //! JSON text → whether PostgreSQL's jsonb takes it as a whole, parts that are not kept included.
 
 use super::Refusal;
+use super::json_tree::{Tree, read_value};
 use super::numeric_text::append_numeric_text;
-use serde_json::Value;
 
 /// More than any number that jsonb can hold takes.
 const MAX_NUMBER_BYTES: usize = 1 << 20;
 
 /// Refuses a text that jsonb refuses although it is JSON: U+0000 in any string, a number out of numeric's range.
 ///
-/// Nearly every text passes at a glance. What cannot be parsed here is left to the reader of kept members.
+/// Nearly every text passes at a glance. A member that a later one of its key overwrites counts as well. What cannot be parsed here is left to the reader of kept members.
 pub(super) fn check_whole_text(text: &str) -> Result<(), Refusal> {
     if !text.contains("\\u0000") && !has_long_number(text.as_bytes()) {
         return Ok(());
     }
-    match serde_json::from_str(text) {
-        Ok(value) => check(&value),
-        Err(_) => Ok(()),
-    }
+    read_value(text).as_ref().map_or(Ok(()), check)
 }
 
-fn check(value: &Value) -> Result<(), Refusal> {
+fn check(value: &Tree) -> Result<(), Refusal> {
     match value {
-        Value::Null | Value::Bool(_) => Ok(()),
-        Value::String(text) => check_text(text),
-        Value::Number(number) => append_numeric_text(number.as_str(), MAX_NUMBER_BYTES, &mut String::new()),
-        Value::Array(values) => values.iter().try_for_each(check),
-        Value::Object(members) => {
+        Tree::Null | Tree::Bool(_) => Ok(()),
+        Tree::Text(text) => check_text(text),
+        Tree::Number(number) => append_numeric_text(number, MAX_NUMBER_BYTES, &mut String::new()),
+        Tree::List(values) => values.iter().try_for_each(check),
+        Tree::Object(members) => {
             members.iter().try_for_each(|(key, value)| check_text(key).and_then(|()| check(value)))
         }
     }
@@ -67,7 +64,9 @@ mod tests {
             (r#"{"zzz":"a\u0000b"}"#, Refusal::NulCharacter),
             (r#"{"a\u0000":1}"#, Refusal::NulCharacter),
             (r#"{"zzz":[{"x":"\u0000"}]}"#, Refusal::NulCharacter),
+            (r#"{"zzz":"\u0000","zzz":"b"}"#, Refusal::NulCharacter),
             (r#"{"zzz":1e200000}"#, Refusal::NumberTooLong),
+            (r#"{"zzz":[{"x":1e200000,"x":1}]}"#, Refusal::NumberTooLong),
             (r#"{"zzz":{"x":[1E-99999]}}"#, Refusal::NumberTooLong),
         ] {
             assert_eq!(check_whole_text(text), Err(refusal), "{text}");
