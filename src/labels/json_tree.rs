@@ -33,9 +33,23 @@ pub(super) fn read_tree(text: &str, keys: &EnabledKeys) -> Result<KeptMembers, R
         .and_then(|members| deserializer.end().map(|()| members));
     members.map_err(|_| {
         // skipping needs no stack, so what is too deep for the tree can still be told from what is no JSON at all
-        let is_json = notes.too_deep.get() && serde_json::from_str::<IgnoredAny>(text).is_ok();
-        if is_json { Refusal::TooDeep } else { Refusal::NotAnObject }
+        let is_json = || serde_json::from_str::<IgnoredAny>(text).is_ok() && strings_are_whole(text);
+        if notes.too_deep.get() && is_json() { Refusal::TooDeep } else { Refusal::NotAnObject }
     })
+}
+
+/// Whether the strings of a text that was skipped hold no half of a surrogate pair: skipping does not look at that.
+fn strings_are_whole(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(start) = rest.find('"') {
+        let mut strings = serde_json::Deserializer::from_str(&rest[start..]).into_iter::<String>();
+        if !matches!(strings.next(), Some(Ok(_))) {
+            return false;
+        }
+        let end = start + strings.byte_offset();
+        rest = &rest[end..];
+    }
+    true
 }
 
 /// Reads a whole text of any JSON value, overwritten members included; `None` where it is no JSON, or nested too deep.

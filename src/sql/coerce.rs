@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder, StructArray, new_null_array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray, StringViewBuilder, StructArray, new_null_array};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 use serde_json::{Map, Value};
 
-use super::label_text::GROUPED_MARK;
+use super::label_text::{GROUPED_MARK, as_written};
 use crate::schema::source::ColumnType;
 
 /// The texts of an array.
@@ -43,6 +43,7 @@ pub(super) fn coerce(column_type: ColumnType, array: &ArrayRef) -> Result<Option
         ColumnType::Text | ColumnType::Labels if is_text(found) => {
             // Bytes that are no UTF-8 are an error here, not a null.
             let text = cast_with_options(array, &DataType::Utf8, &strict)?;
+            let text = if column_type == ColumnType::Labels { unmarked(text) } else { text };
             cast(&text, &target).map(Some)
         }
         ColumnType::Labels => Ok(grouped_labels(array)),
@@ -52,6 +53,15 @@ pub(super) fn coerce(column_type: ColumnType, array: &ArrayRef) -> Result<Option
 
 fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::Binary | DataType::BinaryView)
+}
+
+/// Label texts, none of which can pass for a grouped label.
+fn unmarked(texts: ArrayRef) -> ArrayRef {
+    let strings = texts.as_string::<i32>();
+    if !strings.iter().flatten().any(|text| text.starts_with(GROUPED_MARK)) {
+        return texts;
+    }
+    Arc::new(strings.iter().map(|text| text.map(as_written)).collect::<StringArray>())
 }
 
 /// Label columns of grouped types as JSON text.

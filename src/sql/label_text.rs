@@ -2,6 +2,7 @@
 //!
 //! Written from the contract for the second engine; nothing here comes from the native label code.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -20,6 +21,15 @@ const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Begins a text that was made of a map, a struct or a list of pairs. No JSON text can begin so.
 pub(super) const GROUPED_MARK: char = '\u{1}';
+
+/// A text as a file holds it, so that it cannot pass for a grouped one: where it begins with the mark it is no JSON anyway, and stays
+/// none with another control character in its place.
+pub(super) fn as_written(text: &str) -> Cow<'_, str> {
+    match text.strip_prefix(GROUPED_MARK) {
+        Some(rest) => Cow::Owned(format!("\u{2}{rest}")),
+        None => Cow::Borrowed(text),
+    }
+}
 
 /// What a filtered label set is: key → text or null, in byte order of the keys.
 type LabelSet = BTreeMap<String, Option<String>>;
@@ -110,7 +120,7 @@ impl LabelRules {
             if escapes_nul(text) {
                 return Err(LabelProblem::Nul);
             }
-            object.values().try_for_each(check_numbers)?;
+            check_numbers(trimmed)?;
         }
         let mut set = LabelSet::new();
         for (key, value) in object.iter().filter(|(key, _)| self.kept_keys.contains(*key)) {
@@ -210,13 +220,35 @@ fn jsonb_text(value: &Value, out: &mut String) -> Result<(), LabelProblem> {
     Ok(())
 }
 
-fn check_numbers(value: &Value) -> Result<(), LabelProblem> {
-    match value {
-        Value::Number(number) => numeric_text(number.as_str()).map(drop).ok_or(LabelProblem::Number),
-        Value::Array(values) => values.iter().try_for_each(check_numbers),
-        Value::Object(object) => object.values().try_for_each(check_numbers),
-        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+/// Looks at every number of a JSON text, overwritten members included.
+fn check_numbers(text: &str) -> Result<(), LabelProblem> {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        rest = &rest[at..];
+        if rest.starts_with('"') {
+            rest = &rest[string_length(rest)..];
+            continue;
+        }
+        let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+        let end = rest.find(|c| !is_of_number(c)).unwrap_or(rest.len());
+        numeric_text(&rest[..end]).ok_or(LabelProblem::Number)?;
+        rest = &rest[end..];
     }
+    Ok(())
+}
+
+/// Bytes of the string that a JSON text begins with, both quotes included.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 /// Whether a JSON text holds the escape of U+0000, keys and overwritten values included.

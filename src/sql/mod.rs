@@ -35,7 +35,7 @@ use crate::store::Store;
 use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
 use error::failure;
-use label_text::LabelRules;
+use label_text::{LabelRules, as_written};
 
 /// Rows of one day as the reference SQL gives them.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ pub fn kept_labels(
     enabled_keys: &[String],
     text: Option<&str>,
 ) -> Result<Option<String>, RecomputeError> {
-    let kept = LabelRules::new(semantics, enabled_keys, false).kept(text);
+    let kept = LabelRules::new(semantics, enabled_keys, false).kept(text.map(as_written).as_deref());
     kept.map_err(|problem| RecomputeError::label("label", problem))
 }
 

@@ -101,3 +101,13 @@ fn the_deepest_value_fits_on_a_small_stack() {
     let outcome = thread.spawn(move || read(&text).map(|_| ())).unwrap().join().unwrap();
     assert_eq!(outcome, Ok(()));
 }
+
+#[test]
+fn what_is_too_deep_and_no_json_either_is_no_json() {
+    let text = |value: &str| format!("{{\"a\":{}{},\"b\":{value}}}", "[".repeat(MAX_NESTING), "]".repeat(MAX_NESTING));
+    let read = |value: &str| read(&text(value)).map(drop);
+    assert_eq!(read(r#""\"x\ud83d\ude00""#), Err(Refusal::TooDeep));
+    assert_eq!(read(r#""\"x\ud996""#), Err(Refusal::NotAnObject), "half of a pair");
+    assert_eq!(read(r#""\"x\ud996","c":"d""#), Err(Refusal::NotAnObject));
+    assert_eq!(read("tru"), Err(Refusal::NotAnObject));
+}

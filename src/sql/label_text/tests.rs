@@ -76,6 +76,11 @@ fn what_jsonb_cannot_store_is_refused_where_it_would_be_stored() {
         assert_eq!(kept(Semantics::Balanced, &is_kept), Err(problem));
     }
     assert_eq!(kept(Semantics::SelfHosted, r#"{"zz": "\\u0000"}"#).as_deref(), Ok("{}"));
+    for overwritten in [r#"{"zz": 1e999999, "zz": 1}"#, r#"{"zz": [{"y": -1E+999999, "y": 1}]}"#] {
+        assert_eq!(kept(Semantics::SelfHosted, overwritten), Err(LabelProblem::Number));
+    }
+    let in_strings = r#"{"1e999999": "-1e999999", "y\"1e999999": true, "z\\": -0.5e1}"#;
+    assert_eq!(kept(Semantics::SelfHosted, in_strings).as_deref(), Ok("{}"));
     let of_map = |text: &str| kept(Semantics::SelfHosted, &format!("{GROUPED_MARK}{text}"));
     assert_eq!(of_map(r#"{"zz": "\u0000"}"#).as_deref(), Ok("{}"));
     assert_eq!(of_map(r#"{"a": "\u0000"}"#), Err(LabelProblem::Nul));
@@ -93,4 +98,12 @@ fn later_objects_win_in_a_merge() {
     assert_eq!(merged(&["{}", "{}"]), "{}");
     assert_eq!(merged(&["{}", r#"{"a":"1"}"#]), r#"{"a":"1"}"#);
     assert_eq!(merged(&[r#"{"a":"1","b":"2"}"#, r#"{"a":null}"#, r#"{"0":""}"#]), r#"{"0":"","a":null,"b":"2"}"#);
+}
+
+#[test]
+fn a_text_of_a_file_never_passes_for_a_map() {
+    let marked = format!("{GROUPED_MARK}{{\"a\": \"b\"}}");
+    assert_eq!(kept(Semantics::Balanced, &marked).as_deref(), Ok(r#"{"a":"b"}"#));
+    assert_eq!(kept(Semantics::Balanced, &as_written(&marked)), Err(LabelProblem::Malformed));
+    assert_eq!(as_written(r#"{"a": "b"}"#), r#"{"a": "b"}"#);
 }
