@@ -124,7 +124,7 @@ mod tests {
         drop(part);
         assert_eq!(idle(&home), [4 * MIB]);
         drop((lent(&home, 3 * MIB), lent(&home, MIB)));
-        assert_eq!(idle(&home), [MIB, 4 * MIB], "four are lent for three, not for one");
+        assert_eq!(idle(&home), [4 * MIB, MIB], "four are lent for three, not for one");
     }
 
     #[test]
