@@ -32,7 +32,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::rollups::ocp_daily_summary;
 use crate::rollups::semantics::Semantics;
 use crate::runtime::cpu_pool::CpuPool;
-use crate::runtime::limits::{self, Limits};
+use crate::runtime::limits::{self, Limits, MemoryShares};
 use crate::runtime::memory_book::MemoryBook;
 use crate::runtime::memory_brake::MemoryBrake;
 use crate::runtime::memory_budget::MemoryBudget;
@@ -44,7 +44,6 @@ use crate::telemetry::metrics;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::report::RunReport;
 use crate::time::Window;
-use crate::units::Bytes;
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
@@ -112,8 +111,7 @@ struct Resources {
     budget: MemoryBudget,
     book: MemoryBook,
     limits: Limits,
-    /// Of chunks and state together.
-    memory_budget: Bytes,
+    shares: MemoryShares,
     run_id: Uuid,
     /// What every log line of the run stands in.
     span: Span,
@@ -125,21 +123,21 @@ impl Resources {
         let span = error_span!("run", %run_id);
         let limits = limits::limits(config.performance.memory_limit);
         let workers = config.performance.max_workers.unwrap_or_else(|| limits::default_workers(limits.cpus));
-        let memory_budget =
-            config.performance.memory_budget.unwrap_or_else(|| limits::default_memory_budget(limits.memory));
+        let shares = match config.performance.memory_budget {
+            Some(budget) => MemoryShares::of_budget(budget),
+            None => MemoryShares::of_limit(limits.memory),
+        };
         let Limits { cpus, cpu_source, memory, memory_source } = limits;
         span.in_scope(|| {
-            info!(%cpus, %cpu_source, workers, %memory, %memory_source, %memory_budget, "limits");
+            info!(%cpus, %cpu_source, workers, %memory, %memory_source, memory_budget = %shares.budget, "limits");
         });
-        // Chunks come and go, state grows: each gets its half.
-        let half = Bytes(memory_budget.0 / 2);
         Ok(Self {
             store: Store::new(&config.storage)?,
             pool: CpuPool::new(workers)?,
-            budget: MemoryBudget::new(half),
-            book: MemoryBook::new(half, MemoryBrake::new(limits.memory)),
+            budget: MemoryBudget::new(shares.chunks),
+            book: MemoryBook::new(shares.state, MemoryBrake::new(limits.memory)),
             limits,
-            memory_budget,
+            shares,
             run_id,
             span,
         })
@@ -202,7 +200,7 @@ async fn run_with(
             metrics::run_begins(
                 &report.run_id,
                 views.iter().map(|view| view.source.cluster_id.as_str()),
-                resources.memory_budget,
+                resources.shares.budget,
                 resources.limits.memory,
             );
             let contexts = resources.contexts(&views, options, progress);
