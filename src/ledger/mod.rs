@@ -1,6 +1,7 @@
 //! Days that were written → rows of a ledger in our own schema, in the transaction of the rows themselves. The columns
 //! for claims between several writers are part of its layout; locks that keep two writers of one day apart are here.
 
+mod last_write;
 mod layout;
 mod lock;
 mod made_from;
@@ -15,6 +16,7 @@ use crate::postgres::error::PostgresError;
 use crate::postgres::sql::TableName;
 use crate::time::UsageDay;
 
+pub use last_write::{LastWrite, last_write};
 pub use layout::{Layout, create, layout};
 pub use lock::{lock_day, lock_like_the_reference};
 pub use made_from::{MadeFrom, NotedRoles};
