@@ -13,7 +13,7 @@ use crate::config::{self, Config, Resolved, TERMINATION_LOG};
 use crate::convert::{ConvertOptions, ConvertTarget, convert_until};
 use crate::error::{ErrorKind, Failure};
 use crate::generate::{GenerateError, GenerateOptions, LabelStyle, Output, generate};
-use crate::init_db::{InitOptions, init_db as make_ready};
+use crate::init_db::{InitOptions, init_db_until as make_ready};
 use crate::rollups::reference_sql;
 use crate::rollups::semantics::Semantics;
 use crate::run::observed::run_and_tell;
@@ -21,7 +21,7 @@ use crate::run::planning::{PlanOptions, plan_period};
 use crate::run::verify::{VerifyOptions, verify_target};
 use crate::run::{RunOptions, check};
 use crate::runtime::limits;
-use crate::runtime::stopping::stop_signal;
+use crate::runtime::stopping::Stopping;
 use crate::store::Store;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::report_file::write_json;
@@ -32,7 +32,7 @@ use arguments::{
     ConfigArguments, ConvertArguments, ExplainArguments, GenerateArguments, Labels, PlanArguments, RunArguments,
     SemanticsName, ShowConfigArguments, VerifyArguments,
 };
-use stopped::{new_runtime, no_runtime, stopping, until_stopped, within_grace};
+use stopped::{new_runtime, stopping, until_stopped, until_taken_back, within_grace};
 
 /// Grinds raw OpenShift usage (Parquet in S3, MinIO or a folder) into exact daily rows in PostgreSQL.
 ///
@@ -139,7 +139,8 @@ fn check_command(arguments: &ConfigArguments) -> Result<u8, Failure> {
 
 fn init_db_command(arguments: &ConfigArguments) -> Result<u8, Failure> {
     let config = load(arguments)?.config;
-    let lines = until_stopped(init_db(&config))?;
+    // A statement that is given up is over at once: no grace.
+    let lines = within_grace(Duration::ZERO, async |stopping| init_db(&config, &stopping).await)??;
     lines.iter().for_each(|line| print(&format!("{line}\n")));
     Ok(0)
 }
@@ -167,7 +168,7 @@ fn verify_command(arguments: &VerifyArguments) -> Result<u8, Failure> {
     Ok(reports.exit_code())
 }
 
-async fn init_db(config: &Config) -> Result<Vec<String>, Failure> {
+async fn init_db(config: &Config, stopping: &Stopping) -> Result<Vec<String>, Failure> {
     let missing = || Failure::new(ErrorKind::Config, "init-db needs target.postgres");
     let postgres = config.postgres.as_ref().ok_or_else(missing)?;
     let windows = Window::split_by_month(config.period.start, config.period.end);
@@ -178,7 +179,7 @@ async fn init_db(config: &Config) -> Result<Vec<String>, Failure> {
     };
     let sources: Vec<_> = config.sources().cloned().collect();
     let options = InitOptions { reference_schema, months: &months, sources: &sources };
-    Ok(make_ready(postgres, &options, Uuid::new_v4()).await?)
+    make_ready(postgres, &options, Uuid::new_v4(), stopping).await
 }
 
 fn config_command(arguments: &ShowConfigArguments) -> Result<u8, Failure> {
@@ -285,8 +286,7 @@ fn generate_into(
 fn convert_command(arguments: &ConvertArguments) -> Result<u8, Failure> {
     let options = convert_options(arguments)?;
     // Stopped, it removes what it has written.
-    let report =
-        new_runtime()?.block_on(async { convert_until(&options, stop_signal().map_err(no_runtime)?).await })?;
+    let report = until_taken_back(async |stop| convert_until(&options, stop).await)?;
     print(&report.text());
     if let Some(path) = &arguments.report {
         write_json(path, &report)?;

@@ -7,6 +7,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::config::{Postgres, Source};
+use crate::error::Failure;
 use crate::ledger::{self, Layout};
 use crate::postgres::connection::{Connection, Connector};
 use crate::postgres::error::PostgresError;
@@ -14,6 +15,7 @@ use crate::postgres::partitions::{self, TRACKING_TABLE, table_exists};
 use crate::postgres::shape::{TargetShape, sql_type};
 use crate::postgres::sql::{TableName, literal, quote};
 use crate::reference::tables;
+use crate::runtime::stopping::Stopping;
 use crate::schema::target::OCP_DAILY_SUMMARY;
 use crate::time::BillingMonth;
 
@@ -49,32 +51,57 @@ pub struct InitOptions<'a> {
 /// Makes the database ready; returns one line per thing that was done, to be printed.
 pub async fn init_db(config: &Postgres, options: &InitOptions<'_>, run_id: Uuid) -> Result<Vec<String>, PostgresError> {
     let connection = Connector::new(config, run_id)?.connect().await?;
+    make_ready(&connection, config, options).await
+}
+
+/// The same unless it is told to stop. Then the server is told as well: otherwise the statement under way would go on, and
+/// hold its locks against the next one.
+pub async fn init_db_until(
+    config: &Postgres,
+    options: &InitOptions<'_>,
+    run_id: Uuid,
+    stopping: &Stopping,
+) -> Result<Vec<String>, Failure> {
+    let connector = Connector::new(config, run_id)?;
+    let connection = stopping.unless_asked(async { Ok(connector.connect().await?) }).await?;
+    let done = stopping.unless_asked(async { Ok(make_ready(&connection, config, options).await?) }).await;
+    if stopping.told().is_some() {
+        connection.cancel().await;
+    }
+    done
+}
+
+async fn make_ready(
+    connection: &Connection,
+    config: &Postgres,
+    options: &InitOptions<'_>,
+) -> Result<Vec<String>, PostgresError> {
     let target = TableName::new(&config.schema, &config.table);
     let mut done = Vec::new();
     connection.begin("preparing the database").await?;
     // Two of these at once would both find nothing and then collide.
     let key = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('gristmill init-db'))";
     connection.query("waiting for another init-db", key, &[]).await?;
-    if is_foreign(&connection, &target).await? {
+    if is_foreign(connection, &target).await? {
         done.push(format!(
             "schema {}: holds tables of another program; nothing is added or changed there",
             config.schema
         ));
     } else {
-        create_target(&connection, &target, &mut done).await?;
-        create_reference_tables(&connection, options, &mut done).await?;
+        create_target(connection, &target, &mut done).await?;
+        create_reference_tables(connection, options, &mut done).await?;
     }
-    let what = match ledger::create(&connection).await? {
+    let what = match ledger::create(connection).await? {
         Layout::Missing => "created with the ledger",
         Layout::Older => "the ledger was brought up to date; its rows were kept",
         Layout::Ready => "the ledger is there already",
     };
     done.push(format!("schema {}: {what}", ledger::SCHEMA));
-    let foreign = is_foreign(&connection, &target).await?;
+    let foreign = is_foreign(connection, &target).await?;
     connection.commit("preparing the database").await?;
     if !foreign {
-        let shape = TargetShape::read(&connection, &target).await?;
-        let created = partitions::ensure_months(&connection, &shape, options.months).await?;
+        let shape = TargetShape::read(connection, &target).await?;
+        let created = partitions::ensure_months(connection, &shape, options.months).await?;
         done.extend(created.into_iter().map(|partition| format!("partition {}.{partition}: created", config.schema)));
     }
     Ok(done)

@@ -76,7 +76,9 @@ impl DayState {
         let mut text = match excess {
             Excess::State { bytes, limit } => {
                 format!("{} needs {held} after {rows} of at most {planned} rows", self.day)
-                    + &format!(", all state {bytes}; the limit of state is {limit}, half of performance.memory_budget")
+                    + &format!(
+                        ", all state {bytes}; the limit of state is {limit}, its share of performance.memory_budget"
+                    )
             }
             Excess::Process { resident, limit } => {
                 format!("the process holds {resident} of the {limit} that it may (performance.memory_limit); ")
@@ -94,7 +96,7 @@ impl DayState {
         if let Excess::State { bytes, .. } = excess
             && expected > held
         {
-            // State is half of the budget; a quarter on top, since tables double when they are full.
+            // State gets half of a budget that is set; a quarter on top, since tables double when they are full.
             let budget = (bytes - held + expected).0 / 2 * 5;
             let budget = Bytes(budget.div_ceil(1 << 20) << 20);
             let _infallible = write!(text, "; at this rate a memory_budget of {budget} would do");

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::runtime::Runtime;
 
 use crate::error::{ErrorKind, Failure};
@@ -11,7 +13,7 @@ use crate::runtime::stopping::{Stopping, not_half_written, stop_signal};
 /// Time for what has to be given up to be given up in good order.
 const LEAVING: Duration = Duration::from_secs(10);
 
-/// Runs on a fresh runtime until the work ends or the process is told to stop. What is dropped then rolls back.
+/// Runs work that writes nothing on a fresh runtime until it ends or the process is told to stop.
 pub(super) fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = new_runtime()?;
     let result = runtime.block_on(async {
@@ -21,7 +23,21 @@ pub(super) fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -
             failure = stop => Err(not_half_written(failure)),
         }
     });
-    // A file system that hangs keeps a thread, not the process.
+    // A file system that hangs, or a day that is compared, keeps a thread, not the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// The same for work that is handed the wish to stop, and that takes back what it did once it hears it.
+pub(super) fn until_taken_back<T>(
+    work: impl AsyncFnOnce(BoxFuture<'static, Failure>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let runtime = new_runtime()?;
+    let result = runtime.block_on(async {
+        let stop = stop_signal().map_err(no_runtime)?;
+        work(stop.boxed()).await
+    });
+    // Temporary files that are being written go when their threads end.
     runtime.shutdown_timeout(LEAVING);
     result
 }
@@ -49,7 +65,7 @@ pub(super) fn new_runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_runtime)
 }
 
-pub(super) fn no_runtime(error: std::io::Error) -> Failure {
+fn no_runtime(error: std::io::Error) -> Failure {
     Failure { kind: ErrorKind::Bug, message: "the async runtime cannot start".to_owned(), cause: Some(Box::new(error)) }
 }
 

@@ -349,7 +349,7 @@ pub enum NodeRoles {
 pub struct Performance {
     /// Threads of the CPU pool; auto: three quarters of the CPUs, rounded up.
     pub max_workers: Option<usize>,
-    /// Bytes for chunks in flight and the state of open days; auto: half of the memory limit, at most 1 GiB.
+    /// Bytes for chunks in flight and the state of open days; auto: half of the memory limit.
     pub memory_budget: Option<Bytes>,
     /// What the process may use in all; auto: what the container or the machine has.
     pub memory_limit: Option<Bytes>,

@@ -3,7 +3,7 @@
 
 use super::problem::{Place, Problems};
 use super::registry::{self, Kind};
-use super::suggest::unknown_key;
+use super::suggest::{nearest, unknown_key};
 use super::tree::{Content, Entry, Node, join, parse_tree};
 
 /// Applies all overrides in order; a later one wins over an earlier one.
@@ -15,7 +15,7 @@ pub(super) fn apply(root: &mut Node, overrides: &[String], problems: &mut Proble
         };
         let path = path.trim();
         if registry::find(path).is_none() && registry::find_section(path).is_none() {
-            problems.add(Place::Override, path, unknown_key(path));
+            problems.add(Place::Override, &shown_unknown(path), unknown_key(path));
             continue;
         }
         let Some(node) = value_node(path, value, problems) else { continue };
@@ -23,6 +23,18 @@ pub(super) fn apply(root: &mut Node, overrides: &[String], problems: &mut Proble
             replace(root, path, node);
         }
     }
+}
+
+/// Characters of a key that resembles no known one.
+const STRANGE_KEY_CHARS: usize = 8;
+
+/// An unknown key. If not even its first part is near a known one it may be no key at all, but a secret that ends with `=` and
+/// that somebody passed alone.
+fn shown_unknown(path: &str) -> String {
+    let first = path.split('.').next().unwrap_or_default();
+    let is_near = nearest(first, registry::paths().flat_map(|known| known.split('.'))).is_some();
+    let is_short = path.chars().nth(STRANGE_KEY_CHARS).is_none();
+    if is_near || is_short { path.to_owned() } else { path.chars().take(STRANGE_KEY_CHARS).chain(['…']).collect() }
 }
 
 /// Text that begins like a list, mapping or quoted text is YAML; everything else is taken as it stands, so that `#`, `*`

@@ -98,9 +98,7 @@ pub(super) struct Problems {
 impl Problems {
     /// Adds one finding.
     pub(super) fn add(&mut self, place: Place, path: &str, text: impl Into<String>) {
-        // A path may hold any key the file has: keep it on one line, and the line short.
-        let path = path.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();
-        self.list.push(Problem { place, path, text: text.into() });
+        self.list.push(Problem { place, path: shown_path(path), text: text.into() });
     }
 
     /// Whether nothing was found so far.
@@ -112,4 +110,18 @@ impl Problems {
     pub(super) fn into_list(self) -> Vec<Problem> {
         self.list
     }
+}
+
+/// Characters of a path in a message; the longest path of a known key has half of them.
+const PATH_CHARS: usize = 100;
+
+/// A path as it may stand in a message. It holds whatever the file, or the command line, has as a key, and inside braces
+/// `password:hunter2` without a blank is one key: what follows the first character that no key has is left out (`<<` is YAML's own).
+fn shown_path(path: &str) -> String {
+    let is_of_key = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '[' | ']' | '?' | '<');
+    let mut shown: String = path.chars().take(PATH_CHARS).take_while(is_of_key).collect();
+    if shown.len() < path.len() {
+        shown.push('…');
+    }
+    shown
 }

@@ -114,7 +114,8 @@ impl Reader<'_> {
                 }
                 match parse_scalar(kind, &scalar.text) {
                     Ok(value) => Outcome::Set(value, scalar.variables),
-                    Err(fault) if kind.is_secret() => {
+                    // Instead of the name of a file some write the secret itself.
+                    Err(fault) if kind.is_secret() || kind == Kind::SecretFile => {
                         self.problems.add(node.place, path, fault);
                         Outcome::Invalid
                     }
@@ -269,10 +270,14 @@ impl Reader<'_> {
     }
 }
 
+/// Characters of a value in a message: enough to know it again, and less than most keys have that somebody may put in the wrong
+/// place.
+const SHOWN_CHARS: usize = 24;
+
 /// Text of the file as it may stand in a message: one line, short. Variables show by name, not by value.
-pub(super) fn shown(source: &str) -> String {
-    let mut text: String = source.chars().take(60).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if source.chars().nth(60).is_some() {
+fn shown(source: &str) -> String {
+    let mut text: String = source.chars().take(SHOWN_CHARS).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if source.chars().nth(SHOWN_CHARS).is_some() {
         text.push('…');
     }
     text

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -16,6 +17,7 @@ use super::input::{Inventory, ReportFile};
 use super::objects::{ObjectRows, Slice, encode};
 use super::output::{Output, Target};
 use super::report::{ConvertReport, ConvertedFile, ConvertedObject};
+use super::waiting::within;
 use crate::error::{ErrorKind, Failure};
 use crate::objects::{Owner, Position};
 use crate::runtime::cpu_pool::CpuPool;
@@ -141,11 +143,13 @@ impl Conversion {
         Ok(())
     }
 
-    /// Removes what was written; the failure that led here then also says what could not be undone.
-    pub(super) async fn undo(mut self, failure: Failure) -> Failure {
+    /// Removes what was written; the failure that led here then also says what could not be undone, or not within
+    /// `patience`.
+    pub(super) async fn undo(mut self, failure: Failure, patience: Option<Duration>) -> Failure {
         // A request that is given up half-way may still be carried out, after its object was removed.
-        while self.tasks.join_next().await.is_some() {}
-        self.output.undo(failure).await
+        let ended = within(patience, async { while self.tasks.join_next().await.is_some() {} }).await;
+        self.tasks.shutdown().await;
+        self.output.undo(failure, patience, ended.is_some()).await
     }
 
     /// Makes all objects visible and removes those that they replace.

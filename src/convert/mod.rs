@@ -26,6 +26,7 @@ mod waiting;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -55,6 +56,10 @@ const DEFAULT_MANIFEST_ID: &str = "1";
 const DEFAULT_WAITING: Bytes = Bytes(96 << 20);
 /// Blocks that wait for a worker.
 const WAITING_BLOCKS: usize = 2;
+
+/// After the wish to stop: how long a storage may take with the writes under way, and then with the removals. Both together are
+/// below the half minute after which a pod is killed by default.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// What to convert.
 #[derive(Debug, Clone)]
@@ -144,7 +149,10 @@ pub async fn convert_until(
     };
     match outcome {
         Ok(()) => conversion.finish().await,
-        Err(failure) => Err(conversion.undo(failure).await),
+        Err(failure) => {
+            let patience = (failure.kind == ErrorKind::Interrupted).then_some(LEAVING);
+            Err(conversion.undo(failure, patience).await)
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::error::ConvertError;
-use super::waiting::blocking;
+use super::waiting::{blocking, within};
 use crate::error::Failure;
 use crate::store::Store;
 
@@ -115,7 +116,7 @@ impl Output {
 
     /// Removes the objects that were not there before, after a failure; answers it with what became of the rest.
     /// Temporary files of a folder go when this is dropped.
-    pub(super) async fn undo(self, failure: Failure) -> Failure {
+    pub(super) async fn undo(self, failure: Failure, patience: Option<Duration>, writes_ended: bool) -> Failure {
         let Target::Store(store) = &self.target else { return failure };
         if self.written.is_empty() {
             return failure;
@@ -123,13 +124,15 @@ impl Output {
         let was_there = |key: &String| self.listed.values().any(|keys| keys.contains(key));
         let (older, new): (Vec<String>, Vec<String>) = self.written.iter().cloned().partition(was_there);
         let mut notes = Vec::new();
-        match store.delete(&new).await {
-            Ok(()) if new.is_empty() => {}
-            Ok(()) => notes.push("the objects written so far were removed".to_owned()),
-            Err(error) => notes.push(format!(
-                "{}: remove them, or convert again with `--replace`",
-                Failure::from(error).message_with_causes()
-            )),
+        let remedy = "remove them, or convert again with `--replace`";
+        match within(patience, store.delete(&new)).await {
+            Some(Ok(())) if new.is_empty() => {}
+            Some(Ok(())) => notes.push("the objects written so far were removed".to_owned()),
+            Some(Err(error)) => notes.push(format!("{}: {remedy}", Failure::from(error).message_with_causes())),
+            None => notes.push(format!("the storage is slow to remove the objects written so far: {remedy}")),
+        }
+        if !writes_ended {
+            notes.push(format!("objects whose writing was given up may still appear: {remedy}"));
         }
         notes.extend(replaced_note(older.len()));
         noted(&failure, &notes)

@@ -2,6 +2,7 @@
 //! for claims between several writers are part of its layout; locks that keep two writers of one day apart are here.
 
 mod claims;
+mod last_write;
 mod layout;
 mod lock;
 mod made_from;
@@ -19,6 +20,7 @@ use crate::time::UsageDay;
 pub use claims::{
     Basis, Claim, Claimant, Standing, Verdict, claim, expect_days, lock_day_and_look, look, release, renew,
 };
+pub use last_write::{LastWrite, last_write};
 pub use layout::{Layout, create, layout};
 pub use lock::{lock_day, lock_like_the_reference, take_writer_slot};
 pub use made_from::{MadeFrom, NotedRoles};

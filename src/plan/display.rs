@@ -25,11 +25,11 @@ pub fn day_lines(plan: &Plan) -> Vec<(UsageDay, String)> {
     plan.days.iter().map(|day| (day.day, line(&day.day.to_string(), figures(day)))).collect()
 }
 
-/// The sums, the estimated peak memory and what cannot be used.
-pub fn tail(plan: &Plan, workers: usize, memory_budget: Bytes) -> String {
+/// The sums, the estimated peak memory and what cannot be used; `memory` is the budget and what of it is for chunks.
+pub fn tail(plan: &Plan, workers: usize, memory: [Bytes; 2]) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _infallible = render_tail(plan, workers, memory_budget, &mut out);
+    let _infallible = render_tail(plan, workers, memory, &mut out);
     out
 }
 
@@ -37,7 +37,12 @@ fn line(day: &str, [objects, row_groups, rows, bytes]: [String; 4]) -> String {
     format!("{day:<12} {objects:>8} {row_groups:>11} {rows:>14} {bytes:>10}")
 }
 
-fn render_tail(plan: &Plan, workers: usize, memory_budget: Bytes, out: &mut String) -> std::fmt::Result {
+fn render_tail(
+    plan: &Plan,
+    workers: usize,
+    [memory_budget, chunk_budget]: [Bytes; 2],
+    out: &mut String,
+) -> std::fmt::Result {
     let figures = [
         plan.object_count.to_string(),
         plan.chunks.len().to_string(),
@@ -53,8 +58,8 @@ fn render_tail(plan: &Plan, workers: usize, memory_budget: Bytes, out: &mut Stri
     writeln!(
         out,
         "estimated peak memory: at least {} ({workers} workers, budget {memory_budget})",
-        // Chunks in memory hold permits for half of the budget.
-        floor(plan, workers).min(Bytes(memory_budget.0 / 2))
+        // Chunks in memory hold permits.
+        floor(plan, workers).min(chunk_budget)
     )?;
     for bad in &plan.bad_objects {
         let days: Vec<String> = bad.days.iter().map(ToString::to_string).collect();

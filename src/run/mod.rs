@@ -35,7 +35,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::rollups::ocp_daily_summary;
 use crate::rollups::semantics::Semantics;
 use crate::runtime::cpu_pool::CpuPool;
-use crate::runtime::limits::{self, Limits};
+use crate::runtime::limits::{self, Limits, MemoryShares};
 use crate::runtime::memory_book::MemoryBook;
 use crate::runtime::memory_brake::MemoryBrake;
 use crate::runtime::memory_budget::MemoryBudget;
@@ -47,7 +47,6 @@ use crate::telemetry::metrics;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::report::RunReport;
 use crate::time::Window;
-use crate::units::Bytes;
 use shards::Sharing;
 
 /// What the command line adds to the configuration.
@@ -119,8 +118,7 @@ struct Resources {
     budget: MemoryBudget,
     book: MemoryBook,
     limits: Limits,
-    /// Of chunks and state together.
-    memory_budget: Bytes,
+    shares: MemoryShares,
     run_id: Uuid,
     sharing: Sharing,
     /// What every log line of the run stands in.
@@ -133,21 +131,21 @@ impl Resources {
         let span = error_span!("run", %run_id);
         let limits = limits::limits(config.performance.memory_limit);
         let workers = config.performance.max_workers.unwrap_or_else(|| limits::default_workers(limits.cpus));
-        let memory_budget =
-            config.performance.memory_budget.unwrap_or_else(|| limits::default_memory_budget(limits.memory));
+        let shares = match config.performance.memory_budget {
+            Some(budget) => MemoryShares::of_budget(budget),
+            None => MemoryShares::of_limit(limits.memory),
+        };
         let Limits { cpus, cpu_source, memory, memory_source } = limits;
         span.in_scope(|| {
-            info!(%cpus, %cpu_source, workers, %memory, %memory_source, %memory_budget, "limits");
+            info!(%cpus, %cpu_source, workers, %memory, %memory_source, memory_budget = %shares.budget, "limits");
         });
-        // Chunks come and go, state grows: each gets its half.
-        let half = Bytes(memory_budget.0 / 2);
         Ok(Self {
             store: Store::new(&config.storage)?,
             pool: CpuPool::new(workers)?,
-            budget: MemoryBudget::new(half),
-            book: MemoryBook::new(half, MemoryBrake::new(limits.memory)),
+            budget: MemoryBudget::new(shares.chunks),
+            book: MemoryBook::new(shares.state, MemoryBrake::new(limits.memory)),
             limits,
-            memory_budget,
+            shares,
             run_id,
             sharing: Sharing::default(),
             span,
@@ -226,7 +224,7 @@ async fn run_with(
             metrics::run_begins(
                 &report.run_id,
                 views.iter().map(|view| view.source.cluster_id.as_str()),
-                resources.memory_budget,
+                resources.shares.budget,
                 resources.limits.memory,
             );
             match resources.share(config, options, target.is_none()) {

@@ -102,7 +102,7 @@ impl Planning<'_> {
 /// What the footers say, and what there is to work with.
 fn describe(resources: &Resources, context: &Context<'_>, prepared: &PreparedWindow) -> PlanWindow {
     let (plan, source) = (&prepared.plan, context.config.source.uuid.to_string());
-    let tail = display::tail(plan, resources.pool.worker_count(), resources.memory_budget);
+    let tail = display::tail(plan, resources.pool.worker_count(), [resources.shares.budget, resources.shares.chunks]);
     let days = plan.days.iter().zip(display::day_lines(plan)).map(|(day, (_, line))| PlanDay {
         source: source.clone(),
         day: day.day,

@@ -224,7 +224,7 @@ pub fn add_limits(report: &mut RunReport, resources: &Resources) {
     report.workers = resources.pool.worker_count();
     report.memory_limit_bytes = limits.memory.0;
     report.memory_source = limits.memory_source.to_string();
-    report.memory_budget_bytes = resources.memory_budget.0;
+    report.memory_budget_bytes = resources.shares.budget.0;
 }
 
 /// Adds what storage and memory counted.

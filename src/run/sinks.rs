@@ -19,6 +19,7 @@ use crate::sink::file::FileSink;
 use crate::sink::null::NullSink;
 use crate::sink::postgres::{EncodeJob, EncodeRunner, PostgresSink, PostgresSinkOptions};
 use crate::telemetry::health::Health;
+use crate::telemetry::metrics;
 use crate::time::{BillingMonth, Window};
 
 /// The target of one source.
@@ -44,6 +45,9 @@ impl Sinks {
         if let Self::Postgres(sink) = &sinks {
             let months: Vec<BillingMonth> = windows.iter().map(|window| window.month()).collect();
             sink.prepare(&months).await?;
+            if config.metrics_listen.is_some() {
+                tell_previous_run(sink, config).await?;
+            }
         }
         Ok(sinks)
     }
@@ -85,6 +89,16 @@ pub fn postgres_sink(context: &Context<'_>, postgres: &Postgres) -> Result<Postg
     };
     let health = Arc::clone(context.progress.health());
     Ok(PostgresSink::new(postgres, options, encode_on(context.pool.clone(), health))?)
+}
+
+/// Until this run ends, whoever scrapes it sees the one before: a process that ends at once after setting them would hardly ever
+/// be asked for its own figures.
+async fn tell_previous_run(sink: &PostgresSink, config: &Config) -> Result<(), Failure> {
+    let sources: Vec<_> = config.sources().map(|source| source.uuid).collect();
+    if let Some(last) = sink.last_write(&sources).await? {
+        metrics::previous_run(last.finished_at_seconds, last.row_count);
+    }
+    Ok(())
 }
 
 /// Encodes rows for COPY on the CPU pool.

@@ -245,8 +245,8 @@ fn footers_fit(context: &Context<'_>, prepared: &PreparedWindow) -> Result<(), F
         return Ok(());
     }
     let message = format!(
-        "window {}: the footers of {} objects with {} row groups take {bytes}; the limit of state is {limit}, half of \
-         performance.memory_budget; fewer and larger objects take less",
+        "window {}: the footers of {} objects with {} row groups take {bytes}; the limit of state is {limit}, its \
+         share of performance.memory_budget; fewer and larger objects take less",
         prepared.plan.window,
         prepared.plan.object_count,
         prepared.plan.chunks.len(),

@@ -40,6 +40,17 @@ pub enum LimitSource {
     Host,
 }
 
+/// The memory that a run plans with, and what of it is for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryShares {
+    /// All of it.
+    pub budget: Bytes,
+    /// For chunks in flight, which come and go.
+    pub chunks: Bytes,
+    /// For footers, open days and rows that wait to be written, which grow with what the days hold.
+    pub state: Bytes,
+}
+
 /// Where limits are looked for; tests put folders in place of the kernel's.
 pub struct LimitPlaces<'a> {
     /// Where the cgroup file systems are mounted.
@@ -57,6 +68,8 @@ pub const MEMORY_LIMIT_VARIABLE: &str = "GRISTMILL_MEMORY_LIMIT";
 
 /// Assumed where the system tells nothing.
 const UNKNOWN_HOST_MEMORY: Bytes = Bytes(2 << 30);
+/// By default chunks take no more than this: it keeps any number of workers busy, whereas what a day holds has no such bound.
+const MOST_FOR_CHUNKS: Bytes = Bytes(512 << 20);
 /// Nobody asks for less than a hundredth of a CPU: a smaller whole number counts CPUs.
 const LEAST_MILLICORES: u64 = 10;
 
@@ -86,11 +99,6 @@ pub fn default_workers(cpus: Millicores) -> usize {
     usize::try_from((cpus.0 * 3).div_ceil(4_000)).unwrap_or(usize::MAX).max(1)
 }
 
-/// Half of the memory, at most 1 GiB: the other half is for Arrow buffers on their way, code and the allocator.
-pub fn default_memory_budget(memory: Bytes) -> Bytes {
-    Bytes(memory.0 / 2).min(Bytes(1 << 30))
-}
-
 /// The most memory this process ever had resident.
 pub fn peak_memory() -> Option<Bytes> {
     kibibytes_of(Path::new("/proc/self/status"), "VmHWM:")
@@ -99,6 +107,22 @@ pub fn peak_memory() -> Option<Bytes> {
 /// The memory that this process has resident now.
 pub fn resident_memory() -> Option<Bytes> {
     kibibytes_of(Path::new("/proc/self/status"), "VmRSS:")
+}
+
+impl MemoryShares {
+    /// A budget that somebody chose: each gets its half.
+    pub fn of_budget(budget: Bytes) -> Self {
+        let half = Bytes(budget.0 / 2);
+        Self { budget, chunks: half, state: half }
+    }
+
+    /// The budget for a process that may use so much: half of it, since Arrow buffers on their way, code and the allocator
+    /// need the other one. What chunks do not need of their half is for state.
+    pub fn of_limit(memory: Bytes) -> Self {
+        let halves = Self::of_budget(Bytes(memory.0 / 2));
+        let chunks = halves.chunks.min(MOST_FOR_CHUNKS);
+        Self { chunks, state: Bytes(halves.budget.0 - chunks.0), ..halves }
+    }
 }
 
 impl fmt::Display for Limits {

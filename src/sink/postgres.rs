@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::config::{Postgres, Replace};
 use crate::error::Failure;
-use crate::ledger;
+use crate::ledger::{self, LastWrite};
 use crate::postgres::connection::{Connection, Connector};
 use crate::postgres::copy::{DayEncoder, EncodeError};
 use crate::postgres::error::PostgresError;
@@ -131,6 +131,18 @@ impl PostgresSink {
                 Ok(created)
             })
             .await
+    }
+
+    /// The run that wrote days of these sources into this table last, as the ledger has it.
+    pub async fn last_write(&self, sources: &[Uuid]) -> Result<Option<LastWrite>, PostgresError> {
+        const ACTION: &str = "looking for the run before this one";
+        let look = || async {
+            let lease = self.shared.begin_look(ACTION).await?;
+            let last = ledger::last_write(&lease.connection, &self.shared.table, sources).await?;
+            lease.end_look(ACTION).await?;
+            Ok(last)
+        };
+        self.shared.retrying(ACTION, look).await
     }
 
     /// Whether the day has no input rows and its old ones stay.

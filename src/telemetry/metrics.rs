@@ -74,8 +74,16 @@ pub const METRICS: &[Metric] = &[
     gauge(MEMORY_USED, "", "Bytes of chunks in flight and of the state of days, as the run accounts for them"),
     gauge(MEMORY_BUDGET, "", "What performance.memory_budget allows for them"),
     gauge(MEMORY_LIMIT, "", "What the process may use in all"),
-    gauge(LAST_SUCCESS, "", "When a run of this process last ended with exit code 0; 0 before"),
-    gauge(LAST_RUN_ROWS, "", "Rows that the last ended run of this process wrote"),
+    gauge(
+        LAST_SUCCESS,
+        "",
+        "When this run ended with exit code 0; before that, when the ledger says that a run last wrote a day of the same sources into the same table, 0 if it does not know",
+    ),
+    gauge(
+        LAST_RUN_ROWS,
+        "",
+        "Rows that this run wrote, once it has ended; before that, those of the run that wrote last, as the ledger has them",
+    ),
     gauge(RUN_INFO, "version, run_id, cluster_id", "1 for each cluster of the run under way"),
 ];
 
@@ -201,6 +209,13 @@ pub fn run_begins<'a>(
         let (run_id, cluster_id) = (run_id.to_owned(), cluster_id.to_owned());
         gauge!(RUN_INFO, "version" => env!("CARGO_PKG_VERSION"), "run_id" => run_id, "cluster_id" => cluster_id).set(1);
     }
+}
+
+/// What is known of the run before this one, until this one ends.
+#[allow(clippy::cast_precision_loss)] // as above
+pub fn previous_run(finished_at_seconds: f64, rows_written: u64) {
+    gauge!(LAST_SUCCESS).set(finished_at_seconds);
+    gauge!(LAST_RUN_ROWS).set(rows_written as f64);
 }
 
 /// A run ended.

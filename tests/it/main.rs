@@ -44,6 +44,7 @@ mod rerun;
 mod s3;
 mod secrets;
 mod sources;
+mod stopped_commands;
 mod stopping;
 mod storage;
 mod verify;

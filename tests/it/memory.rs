@@ -61,7 +61,7 @@ async fn a_day_that_does_not_fit_says_what_it_needs_and_what_it_needs_is_enough(
         &[
             "2025-10-01 needs",
             "of at most 30000 rows",
-            "the limit of state is 2.00 MiB, half of performance.memory_budget",
+            "the limit of state is 2.00 MiB, its share of performance.memory_budget",
             "it grows by",
             "label sets: ",
             "in pod_labels",
@@ -140,6 +140,9 @@ async fn limits_are_shown_where_one_looks_for_them() {
     let limits = "512 MiB of memory (configuration)";
     Invocation::with("plan", &settings).run().await.expect(0, &["limits: ", limits, "budget 256 MiB"]);
     Invocation::with("config", &settings).run().await.expect(0, &["# here: ", limits, "memory_limit: 512MiB"]);
+    // The fraction has no upper end: a large machine is there for large days.
+    let large = with(folder.path(), &DAYS[..1], json!({"memory_limit": "64GiB"}));
+    Invocation::with("plan", &large).run().await.expect(0, &["64.0 GiB of memory (configuration)", "budget 32.0 GiB"]);
     let mut of_pod = settings;
     of_pod["performance"] = json!({});
     let invocation = Invocation::with("plan", &of_pod);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::binary::{Ended, Invocation};
-use crate::delivery::{Delivery, ROWS_PER_DAY, from_server, into_csv, settings};
+use crate::binary::{Ended, Invocation, Running};
+use crate::database;
+use crate::delivery::{Delivery, ROWS_PER_DAY, SOURCE, from_server, into_csv, into_postgres, settings};
 use crate::s3_server::S3Server;
 
 const DAYS: [&str; 3] = ["2025-10-01", "2025-10-02", "2025-10-03"];
@@ -66,11 +67,7 @@ async fn metrics_agree_with_the_report() {
     settings["storage"]["concurrent_requests"] = json!(1);
     let port = free_port();
     settings["metrics"] = json!({"listen": format!("127.0.0.1:{port}")});
-    let invocation = Invocation::with("run", &settings);
-    // Nobody reads the report yet, so the program waits at its end and goes on answering.
-    let pipe = invocation.working_folder().join("report.json");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let running = invocation.start();
+    let (running, pipe) = start_and_hold(&settings);
 
     let during =
         scrape_until(port, |found| found.get("gristmill_storage_requests_total{outcome=\"ok\"}") >= Some(&1.0));
@@ -81,15 +78,67 @@ async fn metrics_agree_with_the_report() {
     assert_eq!((get(port, "/livez").await.unwrap().0, get(port, "/readyz").await.unwrap().0), (200, 503));
     assert_eq!(get(port, "/other").await.unwrap().0, 404);
 
-    let text = tokio::task::spawn_blocking({
-        let pipe = pipe.clone();
-        move || std::fs::read_to_string(pipe).unwrap()
-    });
-    let report: Value = serde_json::from_str(&text.await.unwrap()).unwrap();
-    std::fs::remove_file(&pipe).unwrap();
-    running.end().await.expect(0, &[]);
+    let report = release(running, pipe).await;
     assert!(get(port, "/livez").await.is_none(), "the port is closed");
     compare(&after, &report);
+}
+
+/// Starts a run whose report nobody reads yet, so that the program waits at its end and goes on answering.
+fn start_and_hold(settings: &Value) -> (Running, PathBuf) {
+    let invocation = Invocation::with("run", settings);
+    let pipe = invocation.working_folder().join("report.json");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    (invocation.start(), pipe)
+}
+
+/// Reads the report, so that the run ends.
+async fn release(running: Running, pipe: PathBuf) -> Value {
+    let reading = pipe.clone();
+    let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(reading).unwrap()).await.unwrap();
+    std::fs::remove_file(&pipe).unwrap();
+    running.end().await.expect(0, &[]);
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_a_run_the_gauges_of_the_last_one_come_from_the_ledger() {
+    let postgres = database::database().await;
+    let server = S3Server::start().await;
+    Delivery::of(&DAYS, 1.0).store(&server);
+    let nowhere = Path::new("/nowhere");
+    let mut settings = into_postgres(from_server(settings(nowhere, DAYS[0], DAYS[2]), &server), &postgres);
+    Invocation::with("init-db", &settings).run().await.expect(0, &[]);
+    let began = chrono::Utc::now().timestamp() as f64;
+    let first = Invocation::with("run", &settings).run().await.expect(0, &[]).report["rows_out"].as_f64().unwrap();
+    let ended = chrono::Utc::now().timestamp() as f64 + 1.0;
+    // What another source or another table got later says nothing about this one.
+    let client = database::client(&postgres).await;
+    for [table, source] in [["target_table", "gen_random_uuid()"], ["'another'", "source_uuid"]] {
+        let columns = "usage_day, status, fingerprint, deleted_row_count, sums, made_from, engine_version, started_at";
+        let sql = format!(
+            "INSERT INTO gristmill.day_ledger (target_schema, target_table, source_uuid, run_id, row_count, finished_at, \
+             {columns}) SELECT target_schema, {table}, {source}, gen_random_uuid(), 7, finished_at + interval '1 hour', \
+             {columns} FROM gristmill.day_ledger WHERE source_uuid = '{SOURCE}'"
+        );
+        assert_eq!(client.execute(&sql, &[]).await.unwrap(), 3, "{table} {source}");
+    }
+
+    Delivery::of(&DAYS[..1], 2.0).store(&server);
+    server.set_latency(Duration::from_millis(150));
+    let port = free_port();
+    settings["metrics"] = json!({"listen": format!("127.0.0.1:{port}")});
+    let (running, pipe) = start_and_hold(&settings);
+    const SUCCESS: &str = "gristmill_last_success_timestamp_seconds";
+    const ROWS: &str = "gristmill_last_run_rows_written";
+    let both = |found: &BTreeMap<String, f64>| found.get(SUCCESS) > Some(&0.0) && found[ROWS] > 0.0;
+    let during = scrape_until(port, both).await;
+    assert_eq!((during["gristmill_rows_written_total"], during[ROWS]), (0.0, first));
+    assert!((began..=ended).contains(&during[SUCCESS]), "{began} to {ended}: {during:?}");
+    let after = scrape_until(port, |found| found.get(SUCCESS) > Some(&during[SUCCESS]) && found[ROWS] != first).await;
+    let report = release(running, pipe).await;
+    let second = report["rows_out"].as_f64().unwrap();
+    assert!(second > 0.0 && second < first, "one day was written: {second} of {first}");
+    assert_eq!(after[ROWS], second);
 }
 
 fn compare(metrics: &BTreeMap<String, f64>, report: &Value) {

@@ -143,6 +143,10 @@ async fn overrides_take_no_secrets_and_repeat_none() {
         format!("target.postgres.pasword={password}"),
         format!("target.postgres.host=postgres://user:{password}@host/db"),
         format!("target={{postgres: {{password: [{password}]}}}}"),
+        format!("target={{postgres: {{password:{password}}}}}"),
+        format!("target.postgres.password_file={password}"),
+        format!("target.postgres.passwords.of_role={password}"),
+        format!("{access}="),
         password.to_owned(),
     ] {
         for command in ["config", "check", "plan", "run"] {

@@ -14,11 +14,11 @@ use crate::s3_server::S3Server;
 
 const DAYS: [&str; 4] = ["2025-10-01", "2025-10-02", "2025-10-03", "2025-10-04"];
 
-async fn count(client: &Client, sql: &str) -> i64 {
+pub async fn count(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.expect("a count").get(0)
 }
 
-async fn wait_for(client: &Client, sql: &str) {
+pub async fn wait_for(client: &Client, sql: &str) {
     for _ in 0..400 {
         if count(client, sql).await > 0 {
             return;
@@ -36,7 +36,7 @@ fn in_order(settings: &mut Value) {
 }
 
 /// Ends without waiting for what it waits for.
-async fn stops_soon(running: Running) {
+pub async fn stops_soon(running: Running) {
     let told = Instant::now();
     running.terminate();
     running.end().await.expect(143, &["stopped by SIGTERM"]);

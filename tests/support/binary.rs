@@ -103,6 +103,13 @@ impl Running {
         String::from_utf8_lossy(&std::fs::read(format!("/proc/{id}/cmdline")).expect("the process list")).into_owned()
     }
 
+    /// Whether it has a file open.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let id = self.child.as_ref().expect("it runs").id();
+        let open = std::fs::read_dir(format!("/proc/{id}/fd")).expect("it runs").filter_map(Result::ok);
+        open.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|target| target == path)
+    }
+
     /// Sends SIGTERM to it and to nothing else.
     pub fn terminate(&self) {
         self.signal("TERM");

@@ -27,7 +27,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("reference", &["config", "postgres", "rollups", "schema"]),
     ("ledger", &["config", "postgres", "schema"]),
     // schema, tables and ledger of an empty database
-    ("init_db", &["config", "schema", "postgres", "reference", "ledger"]),
+    ("init_db", &["config", "schema", "postgres", "reference", "ledger", "runtime"]),
     // --- flow: a stage may use the stage before it and its helpers, never a later one
     ("discover", &["config", "schema", "store", "runtime", "telemetry"]),
     ("footers", &["discover", "config", "schema", "store", "runtime", "telemetry"]),

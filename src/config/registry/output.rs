@@ -287,8 +287,9 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::AutoBytes,
         unit: "bytes",
         default: Fallback::Fixed("auto"),
-        doc: "Memory for data in flight and the sums of open days; auto: half of the memory limit, at most 1 GiB.",
-        reason: "The other half holds the program, decoders and buffers of the network.",
+        doc: "Memory for data in flight and the sums of open days; auto: half of the memory limit. Chunks in flight \
+              get half of it, by default at most 512 MiB; footers and open days get the rest.",
+        reason: "What is outside of the budget holds the program, decoders and buffers of the network.",
         shipped: "auto",
     },
     Key {

@@ -164,7 +164,7 @@ fn names_have_lengths() {
     let alias = "ä".repeat(257);
     assert_problems(
         &Attempt::new(POSTGRES).set(&format!("source.cluster_alias={alias}")),
-        &[&format!("--set: source.cluster_alias: `{}…` has 257 characters; at most 256 are allowed", "ä".repeat(60))],
+        &[&format!("--set: source.cluster_alias: `{}…` has 257 characters; at most 256 are allowed", "ä".repeat(24))],
     );
     assert_eq!(
         Attempt::new(POSTGRES).set(&format!("source.cluster_id={}", "ä".repeat(50))).config().source.cluster_id,
@@ -344,6 +344,45 @@ fn secrets_are_refused_on_the_command_line_and_never_shown() {
         &[
             "config.yaml:17:15: target.postgres.password: begins with `*`, a reference that nothing defines; quote the value",
         ],
+    );
+}
+
+#[test]
+fn what_stands_in_the_wrong_place_is_shown_in_part_at_most() {
+    const SECRET: &str = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY";
+    let in_flow = format!("storage={{access_key:{SECRET}, url: 's3://b'}}");
+    let after_a_sign = "target={postgres: {password:hunter2: 5}}".to_owned();
+    for (attempt, expected) in [
+        (
+            format!("target.postgres.port={SECRET}"),
+            "target.postgres.port: `wJalrXUtnFEMI-K7MDENG-bP…` is not a whole number",
+        ),
+        (format!("target.kind={SECRET}"), "target.kind: `wJalrXUtnFEMI-K7MDENG-bP…` is none of postgres, file, none"),
+        // A secret alone, whose encoding ends with a sign of equality.
+        (format!("{SECRET}="), "wJalrXUt…: unknown key"),
+        ("hunter2+more/of+it=".to_owned(), "hunter2…: unknown key"),
+        // Names that sound like those of secrets.
+        (format!("storage.secret_token={SECRET}"), "storage.secret_token: unknown key"),
+        (
+            format!("target.postgres.passwd={SECRET}"),
+            "target.postgres.passwd: unknown key; did you mean target.postgres.password?",
+        ),
+        (format!("api_key={SECRET}"), "api_key: unknown key"),
+        (format!("target.postgres.password_file={SECRET}"), "target.postgres.password_file: the file cannot be read"),
+        // Without a blank after the colon all of it is the key.
+        (in_flow, "storage.access_key…: unknown key"),
+        (after_a_sign, "target.postgres.password…: unknown key"),
+    ] {
+        let found = Attempt::new(POSTGRES).set(&attempt).problems();
+        assert!(found.contains(&format!("--set: {expected}")), "{attempt}: {found}");
+        assert!(!found.contains(&SECRET[..25]) && !found.contains("hunter2:") && !found.contains("more"), "{found}");
+    }
+    let nul = Attempt::new(format!("{POSTGRES}    password_file: \"{SECRET}\\0\"\n"));
+    assert_problems(&nul, &["config.yaml:17:20: target.postgres.password_file: holds a NUL character; remove it"]);
+    let flow = Attempt::new(format!("{POSTGRES}logging: {{level:{SECRET}}}\n"));
+    assert_problems(
+        &flow,
+        &["config.yaml:17:11: logging.level…: unknown key; known here: format, level, termination_log"],
     );
 }
 

@@ -168,3 +168,22 @@ fn this_process_has_limits_and_a_peak() {
     assert!(peak_memory().is_some_and(|peak| peak.0 > 1 << 20));
     assert!(resident_memory() <= peak_memory());
 }
+
+#[test]
+fn a_chosen_budget_is_halved_and_the_default_grows_with_the_limit() {
+    const MIB: u64 = 1 << 20;
+    let shares = |shares: MemoryShares| [shares.budget, shares.chunks, shares.state].map(|bytes| bytes.0 / MIB);
+    for (budget, expected) in [(1, [1, 0, 0]), (256, [256, 128, 128]), (8_192, [8_192, 4_096, 4_096])] {
+        assert_eq!(shares(MemoryShares::of_budget(Bytes(budget * MIB))), expected, "{budget}");
+    }
+    let cases = [
+        (256, [128, 64, 64]),
+        (2_048, [1_024, 512, 512]),
+        (8_192, [4_096, 512, 3_584]),
+        (65_536, [32_768, 512, 32_256]),
+    ];
+    for (limit, expected) in cases {
+        assert_eq!(shares(MemoryShares::of_limit(Bytes(limit * MIB))), expected, "{limit}");
+    }
+    assert_eq!(MemoryShares::of_limit(Bytes(7)), MemoryShares { budget: Bytes(3), chunks: Bytes(1), state: Bytes(2) });
+}

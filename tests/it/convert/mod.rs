@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::binary::{Ended, Invocation};
+use crate::binary::{Ended, Invocation, Running};
 use crate::bucket::files_below;
 use crate::delivery::{ORG, SOURCE, settings};
 
@@ -116,10 +116,10 @@ fn payload<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Vec<u8> 
 }
 
 /// An input, a folder for the objects, and settings that read them.
-struct Bed {
+pub struct Bed {
     input: TempDir,
-    output: TempDir,
-    settings: Value,
+    pub output: TempDir,
+    pub settings: Value,
 }
 
 impl Bed {
@@ -136,12 +136,19 @@ impl Bed {
         bed
     }
 
+    /// A bed with a report of so many pods.
+    pub fn with_pods(count: u32) -> Self {
+        let rows: Vec<_> =
+            (0..count).map(|pod| pod_row(DAY, 0, &format!("pod-{pod}"), "shop", "label_app:web")).collect();
+        Self::with("pods.csv", csv(POD_HEADER, &rows))
+    }
+
     fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::File::create(self.input.path().join(name)).unwrap().write_all(content.as_ref()).unwrap();
     }
 
     /// Converts the whole input folder.
-    async fn convert(&self, extra: &[&str]) -> Ended {
+    pub async fn convert(&self, extra: &[&str]) -> Ended {
         self.convert_path(self.input.path(), extra).await
     }
 
@@ -151,15 +158,22 @@ impl Bed {
     }
 
     async fn convert_path(&self, path: &Path, extra: &[&str]) -> Ended {
+        self.invocation(path, extra).run().await
+    }
+
+    /// Converts the whole input folder and does not wait for it.
+    pub fn start_converting(&self, extra: &[&str]) -> Running {
+        self.invocation(self.input.path(), extra).start()
+    }
+
+    fn invocation(&self, path: &Path, extra: &[&str]) -> Invocation {
         let mut settings = self.settings.clone();
         settings["target"] = json!({"kind": "none"});
-        let mut invocation = Invocation::with("convert", &settings).arguments(&["--in", path.to_str().unwrap()]);
-        invocation = invocation.arguments(extra);
-        invocation.run().await
+        Invocation::with("convert", &settings).arguments(&["--in", path.to_str().unwrap()]).arguments(extra)
     }
 
     /// Every file below the output, sorted.
-    fn objects(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn objects(&self) -> Vec<(String, Vec<u8>)> {
         let mut files = files_below(self.output.path());
         files.sort();
         files
