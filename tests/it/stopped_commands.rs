@@ -153,17 +153,22 @@ async fn sigterm_leaves_no_file_of_a_conversion() {
     assert!(bed.objects().is_empty(), "{:?}", bed.objects().iter().map(|(key, _)| key).collect::<Vec<_>>());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_takes_the_objects_of_a_conversion_back() {
-    let server = S3Server::start().await;
-    let mut bed = Bed::with_pods(2_000);
-    bed.settings = from_server(bed.settings, &server);
+/// A conversion of so many pods that has written its first object into the bucket.
+async fn converting_into(server: &S3Server, pods: u32) -> (Bed, Running) {
+    let mut bed = Bed::with_pods(pods);
+    bed.settings = from_server(bed.settings, server);
     server.set_latency(Duration::from_millis(50));
     let running = bed.start_converting(&["--rows-per-file", "20", "--workers", "2"]);
     while server.keys().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // From now on each request takes a second.
+    (bed, running)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_takes_the_objects_of_a_conversion_back() {
+    let server = S3Server::start().await;
+    let (_bed, running) = converting_into(&server, 2_000).await;
     server.set_latency(Duration::from_secs(1));
     let (ended, took) = stopped(running).await;
     ended.expect(143, &["stopped by SIGTERM", "the objects written so far were removed"]);
@@ -174,13 +179,7 @@ async fn sigterm_takes_the_objects_of_a_conversion_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversion_does_not_wait_for_a_storage_that_hangs_and_says_what_may_be_left() {
     let server = S3Server::start().await;
-    let mut bed = Bed::with_pods(200);
-    bed.settings = from_server(bed.settings, &server);
-    server.set_latency(Duration::from_millis(50));
-    let running = bed.start_converting(&["--rows-per-file", "20", "--workers", "1"]);
-    while server.keys().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let (bed, running) = converting_into(&server, 400).await;
     server.set_latency(Duration::from_secs(120));
     let asked = server.counters().requests;
     while server.counters().requests == asked {
