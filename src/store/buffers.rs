@@ -1,10 +1,10 @@
-//! Answers of the storage → bytes in buffers that are used again: fresh memory costs a page fault for every four kilobytes.
+//! Answers of the storage → bytes; those of files in buffers that are used again, since fresh memory costs a page fault for every
+//! four kilobytes.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes as Buffer;
-use futures::TryStreamExt;
 use object_store::{GetResult, GetResultPayload};
 
 /// Smaller buffers are cheap to get from the allocator.
@@ -20,34 +20,21 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Reads an answer to its end. Of an answer longer than `expected_bytes` at most a little more is read: enough to see that.
-    pub(super) async fn read(
-        self: &Arc<Self>,
-        answer: GetResult,
-        expected_bytes: usize,
-    ) -> Result<Buffer, object_store::Error> {
-        let answered_bytes = answer.range.end.saturating_sub(answer.range.start);
-        let room = expected_bytes.min(usize::try_from(answered_bytes).unwrap_or(usize::MAX));
-        let mut lent = Lent { buffer: self.take(room), home: Arc::clone(self) };
-        match answer.payload {
-            GetResultPayload::File(mut file, _) => {
-                let start = answer.range.start;
-                let read = tokio::task::spawn_blocking(move || {
-                    file.seek(SeekFrom::Start(start))?;
-                    file.take(answered_bytes).read_to_end(&mut lent.buffer)?;
-                    Ok::<_, std::io::Error>(lent)
-                });
-                lent = read.await?.map_err(|source| generic(source.into()))?;
-            }
-            GetResultPayload::Stream(mut parts) => {
-                while let Some(part) = parts.try_next().await? {
-                    lent.buffer.extend_from_slice(&part);
-                    if lent.buffer.len() > expected_bytes {
-                        break;
-                    }
-                }
-            }
-        }
+    /// Reads an answer to its end.
+    pub(super) async fn read(self: &Arc<Self>, answer: GetResult) -> Result<Buffer, object_store::Error> {
+        let (start, length) = (answer.range.start, answer.range.end.saturating_sub(answer.range.start));
+        let GetResultPayload::File(mut file, _) = answer.payload else {
+            // Bytes of a network come slowly: a buffer of its own for each answer under way would be memory without use.
+            return answer.bytes().await;
+        };
+        let buffer = self.take(usize::try_from(length).unwrap_or(usize::MAX));
+        let mut lent = Lent { buffer, home: Arc::clone(self) };
+        let read = tokio::task::spawn_blocking(move || {
+            file.seek(SeekFrom::Start(start))?;
+            file.take(length).read_to_end(&mut lent.buffer)?;
+            Ok::<_, std::io::Error>(lent)
+        });
+        let lent = read.await?.map_err(|source| generic(source.into()))?;
         Ok(Buffer::from_owner(lent))
     }
 

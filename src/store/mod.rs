@@ -228,8 +228,7 @@ impl Store {
         if tag_differs || result.meta.size != object.size.0 {
             return Err(StoreError::changed(self.name(object.key)));
         }
-        let room = usize::try_from(expected_bytes).unwrap_or(usize::MAX);
-        let bytes = self.inner.buffers.read(result, room).await.map_err(fail)?;
+        let bytes = self.inner.buffers.read(result).await.map_err(fail)?;
         self.inner.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         metrics::bytes_read(Bytes(bytes.len() as u64));
         if bytes.len() as u64 != expected_bytes {
