@@ -61,6 +61,9 @@ pub struct ChunkDays {
 
 /// A group and its place in the tables, its row to come, and a label set of its own; texts are counted apart.
 const MOST_BYTES_PER_ROW: u64 = 1_000;
+/// Before a day is complete, days are opened side by side only if they take less than this in all, each with the most bytes a row:
+/// so the first of large days is read alone, and says how much room the others need.
+const GUESSED_AT_MOST: Bytes = Bytes(512 << 20);
 
 struct OpenDay {
     state: Arc<DayState>,
@@ -342,7 +345,13 @@ impl<'a> Schedule<'a> {
     fn is_full(&self, new_days: &[UsageDay]) -> bool {
         let in_flight = self.open.len() + self.closing_count + self.complete.len();
         let book = &self.rules.book;
-        in_flight >= self.rules.open_days || self.expected_bytes(new_days) > book.limit() || book.is_tight()
+        in_flight >= self.rules.open_days || self.expected_bytes(new_days) > self.limit() || book.is_tight()
+    }
+
+    /// What state may take; before a day is complete, when nobody knows how large days become, no more than a guess may.
+    fn limit(&self) -> Bytes {
+        let limit = self.rules.book.limit();
+        if self.largest_day > Bytes(0) { limit } else { limit.min(GUESSED_AT_MOST) }
     }
 
     /// What the books would show if the new days were opened and they and the open ones grew to their ends.

@@ -316,13 +316,16 @@ pub(super) fn compile(scans: &[Scan]) -> Arc<Vec<CompiledScan>> {
     Arc::new(scans.iter().map(CompiledScan::new).collect())
 }
 
+/// Remembered texts of all open days together: what is forgotten is read again, and much more than this hardly saves time.
+const MOST_CACHE_BYTES: u64 = 128 << 20;
+
 /// A pipeline for days of a window.
 pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, open_days: usize) -> Pipeline<'a> {
     let config = context.config;
     let malformed_as_empty = config.on_malformed_label == crate::config::OnMalformedLabel::Empty;
     let keys = EnabledKeys::new(config.semantics.kept_keys(&reference.enabled_tag_keys));
     // All open days together remember texts in at most a quarter of what their state may take.
-    let cache_bytes = context.book.limit().0 / 4 / (open_days as u64).max(1);
+    let cache_bytes = (context.book.limit().0 / 4).min(MOST_CACHE_BYTES) / (open_days as u64).max(1);
     let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
     let rules = config.semantics.label_rules(malformed_as_empty);
     Pipeline {
