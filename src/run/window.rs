@@ -316,7 +316,7 @@ pub(super) fn compile(scans: &[Scan]) -> Arc<Vec<CompiledScan>> {
     Arc::new(scans.iter().map(CompiledScan::new).collect())
 }
 
-/// Remembered texts of all open days together: what is forgotten is read again, and much more than this hardly saves time.
+/// Most bytes of remembered texts of all open days together. What is forgotten is read again; nothing larger was measured.
 const MOST_CACHE_BYTES: u64 = 128 << 20;
 
 /// A pipeline for days of a window.

@@ -281,3 +281,19 @@ fn what_waits_comes_after_what_it_waits_for_whatever_the_order_of_days() {
         }
     }
 }
+
+#[test]
+fn the_first_of_large_days_is_read_alone_however_much_memory_there_is() {
+    let chunks: Vec<_> = [0, 0, 1, 2].iter().map(|number| (0, days(&[*number]))).collect();
+    let mut plan = plan(3, &chunks);
+    plan.chunks.iter_mut().for_each(|chunk| chunk.row_count = 1_000_000);
+    let mut schedule = Schedule::new(&plan, scans(), rules(8, Gate::Open, None));
+    let begun: Vec<usize> = std::iter::from_fn(|| schedule.next_chunk()).collect();
+    assert_eq!(begun, [0, 1], "the limit is no reason to wait, not knowing the others' size is");
+    assert!(schedule.open[&day(0)].state.excess().is_none());
+    done(&mut schedule, 0);
+    done(&mut schedule, 1);
+    assert_eq!(schedule.take_complete_days().len(), 1);
+    let begun: Vec<usize> = std::iter::from_fn(|| schedule.next_chunk()).collect();
+    assert_eq!(begun, [2, 3], "it was small, and so the others are begun side by side");
+}
