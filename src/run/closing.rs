@@ -1,10 +1,12 @@
 //! A complete day → its rows merged, finished and written, and what that gave.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::SetOnce;
 use tracing::{Instrument, error_span, info, warn};
 
 use super::Context;
@@ -24,6 +26,14 @@ use crate::telemetry::metrics::{self, DayOutcome};
 use crate::telemetry::report::LabelColumnReport;
 use crate::time::UsageDay;
 use crate::units::Bytes;
+
+/// What the days of a window are closed with. Rows are read before it is known, where node roles are derived meanwhile.
+pub struct DayFacts {
+    /// The reference data, roles of nodes included.
+    pub reference: Arc<ReferenceData>,
+    /// What each day is noted with.
+    pub ingredients: BTreeMap<UsageDay, Ingredients>,
+}
 
 /// What one day gave.
 pub struct ClosedDay {
@@ -45,11 +55,11 @@ pub struct ClosedDay {
     pub write_seconds: f64,
 }
 
-/// Merges, finishes and writes one day.
+/// Merges, finishes and writes one day, as soon as the facts of the window are known.
 pub fn close_day<'a>(
     context: &'a Context<'_>,
     decisions: &'a Decisions,
-    reference: &'a Arc<ReferenceData>,
+    facts: &'a SetOnce<DayFacts>,
     sink: &'a Arc<dyn Sink>,
     day: CompleteDay,
 ) -> BoxFuture<'a, Result<ClosedDay, Failure>> {
@@ -57,12 +67,12 @@ pub fn close_day<'a>(
     let number = state.day;
     async move {
         let config = context.config;
+        let DayFacts { reference, ingredients } = facts.wait().await;
         let started = Instant::now();
-        let Ingredients { fingerprint, made_from } = decisions.ingredients.get(&number).cloned().unwrap_or_default();
+        let Ingredients { fingerprint, made_from } = ingredients.get(&number).cloned().unwrap_or_default();
         let (claims, source) = (context.sharing.claims(), config.source.uuid);
         let basis = decisions.basis(number, claims.map(|claims| claims.token(source, number)));
-        let facts = Arc::clone(reference);
-        let semantics = config.semantics;
+        let (facts, semantics) = (Arc::clone(reference), config.semantics);
         let stamp = Stamp {
             report_period_id: reference.report_period_id,
             cluster_id: config.source.cluster_id.clone(),

@@ -5,9 +5,9 @@ use crate::units::Bytes;
 /// Chunks in hand per worker: enough to hide the latency of requests, few enough to stay in the order of the days.
 const CHUNKS_PER_WORKER: usize = 8;
 /// With so many stored bytes in hand only as many chunks are read ahead as keep the workers busy: more would only fill memory.
-const ENOUGH_BYTES: Bytes = Bytes(16 << 20);
+const ENOUGH_BYTES: Bytes = Bytes(8 << 20);
 /// The same before anything is known about the pace.
-const AT_FIRST: usize = 3;
+const AT_FIRST: usize = 2;
 
 /// Times so far, summed over chunks, and what is in hand.
 #[derive(Debug, Default, Clone, Copy)]

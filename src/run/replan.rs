@@ -67,11 +67,12 @@ pub async fn decide_settled(
     prepared: &mut PreparedWindow,
     reference: &mut ReferenceData,
     sink: &Arc<dyn Sink>,
+    purpose: Purpose,
 ) -> Result<Decisions, Failure> {
     let stopping = &context.options.stopping;
     let mut attempts = POLICY.begin();
     loop {
-        let decided = decide(context, prepared, reference, &**sink, Purpose::Compute);
+        let decided = decide(context, prepared, reference, &**sink, purpose);
         let failure = match stopping.unless_asked(decided).await {
             Err(failure) if failure.kind == ErrorKind::ObjectChanged => failure,
             result => return result,

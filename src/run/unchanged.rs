@@ -104,6 +104,8 @@ pub struct Decisions {
     pub no_roles: Option<Failure>,
     /// Seconds of the first pass over the objects that roles come from, if there was one.
     pub roles_seconds: Option<f64>,
+    /// What that pass reads, if it is still to be done: the ingredients have no roles yet.
+    pub roles_to_come: Option<Plan>,
 }
 
 impl Decisions {
@@ -147,6 +149,8 @@ impl Decisions {
 pub enum Purpose {
     /// Days that are not unchanged will be computed.
     Compute,
+    /// The same, and roles that no state depends on may be derived while rows are read.
+    Begin,
     /// The states themselves.
     Look,
 }
@@ -182,13 +186,15 @@ pub async fn decide(
     let equal_otherwise = comparison.equal(&ingredients);
     let counts = sink.row_counts(&equal_otherwise).await?;
     let stands = |day: &UsageDay| comparison.row_count(*day) == Some(found(&counts, *day));
-    let (mut no_roles, mut roles_seconds) = (None, None);
+    let (mut no_roles, mut roles_seconds, mut roles_to_come) = (None, None, None);
     if let Some(role_plan) = role_plan {
         // The pass is needed if roles are all that could have changed of some day, or if rows are computed.
         let settled = |day: &UsageDay| equal_otherwise.contains(day) && stands(day);
         let is_computed = |day: UsageDay| comparison.has_rows(day) && (context.options.force || !settled(&day));
-        let computes = purpose == Purpose::Compute && comparison.window().days().any(is_computed);
-        if computes || (is_uncertain && !equal_otherwise.is_empty()) {
+        let computes = purpose != Purpose::Look && comparison.window().days().any(is_computed);
+        if computes && purpose == Purpose::Begin && comparison.has_only_new_rows() {
+            roles_to_come = Some(role_plan);
+        } else if computes || (is_uncertain && !equal_otherwise.is_empty()) {
             let started = Instant::now();
             let derived = derive(context, prepared, &role_plan).await;
             roles_seconds = Some(started.elapsed().as_secs_f64());
@@ -210,7 +216,18 @@ pub async fn decide(
     let states = comparison.window().days().map(|day| (day, state(day))).collect();
     let last_runs = comparison.recorded.iter().map(|(day, recorded)| (*day, recorded.run_id)).collect();
     let has_ledger = comparison.has_ledger;
-    Ok(Decisions { states, ingredients, last_runs, has_ledger, no_roles, roles_seconds })
+    Ok(Decisions { states, ingredients, last_runs, has_ledger, no_roles, roles_seconds, roles_to_come })
+}
+
+/// The ingredients of the planned days, once their roles are derived.
+pub fn ingredients_with(
+    context: &Context<'_>,
+    plan: &Plan,
+    reference: &ReferenceData,
+    derived: &DerivedRoles,
+) -> BTreeMap<UsageDay, Ingredients> {
+    let facts = Facts::new(context.config, reference);
+    plan.days.iter().map(|day| (day.day, facts.of_day(day, Some(derived.noted(day.day))))).collect()
 }
 
 /// Decides about a window without any object: its days stay as they are, but some may be missed, unless such a window is allowed.
@@ -281,6 +298,11 @@ impl Comparison<'_> {
 
     fn has_rows(&self, day: UsageDay) -> bool {
         self.prepared.plan.days.iter().any(|planned| planned.day == day && planned.chunk_count > 0)
+    }
+
+    /// Whether no day with rows was ever written: then the states follow from that alone.
+    fn has_only_new_rows(&self) -> bool {
+        self.window().days().all(|day| !self.has_rows(day) || !self.recorded.contains_key(&day))
     }
 
     fn is_unusable(&self, day: UsageDay) -> bool {

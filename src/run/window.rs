@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
+use tokio::sync::SetOnce;
 
-use super::closing::{ClosedDay, close_day, note};
+use super::closing::{ClosedDay, DayFacts, close_day, note};
 use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End, Gate};
-use super::unchanged::{DayState, Decisions, decide_empty, disappeared};
-use super::{Context, replan, tables_of};
+use super::unchanged::{DayState, Decisions, Purpose, decide_empty, disappeared, ingredients_with};
+use super::{Context, replan, roles, tables_of};
 use crate::aggregate::{CompiledScan, LabelSettings};
 use crate::config::OnTwoManifests;
 use crate::decode::BATCH_ROWS;
@@ -199,17 +200,13 @@ pub async fn compute_window(
     note_stage("reference data", started.elapsed().as_secs_f64());
     let sink = sink(&reference).await?;
     let started = Instant::now();
-    let mut decisions = replan::decide_settled(context, &mut prepared, &mut reference, &sink).await?;
+    let decide = replan::decide_settled(context, &mut prepared, &mut reference, &sink, Purpose::Begin);
+    let decisions = decide.await?;
     let seconds = started.elapsed().as_secs_f64();
     note_stage("compare with the ledger", seconds - decisions.roles_seconds.unwrap_or(0.0));
+    let (mut outcome, mut decisions) =
+        write_decided_days(context, &mut prepared, decisions, &mut reference, &sink, only).await?;
     decisions.roles_seconds.into_iter().for_each(|seconds| note_stage("derive node roles", seconds));
-    decisions.apply(&mut prepared.plan);
-    if let Some(days) = only {
-        prepared.plan = replan::only(&prepared.plan, days);
-    }
-    context.progress.stage("decode and aggregate");
-    let PreparedWindow { plan, scans, .. } = &prepared;
-    let mut outcome = write_days(context, plan, scans, &reference, &sink, &decisions).await?;
     if let Some(days) = only {
         outcome.end.failed_days.retain(|day, _| days.contains(day));
     }
@@ -254,6 +251,60 @@ fn footers_fit(context: &Context<'_>, prepared: &PreparedWindow) -> Result<(), F
     Err(Failure::new(ErrorKind::MemoryBudget, message))
 }
 
+/// Writes the days that were decided to be written, all of them or only some. Roles that are still to come are derived meanwhile:
+/// the first days are read, and wait for them before they are closed.
+async fn write_decided_days(
+    context: &Context<'_>,
+    prepared: &mut PreparedWindow,
+    mut decisions: Decisions,
+    reference: &mut ReferenceData,
+    sink: &Arc<dyn Sink>,
+    only: Option<&BTreeSet<UsageDay>>,
+) -> Result<(Outcome<ClosedDay>, Decisions), Failure> {
+    narrow(&mut prepared.plan, &decisions, only);
+    if let Some(role_plan) = decisions.roles_to_come.take() {
+        context.progress.stage("derive node roles, decode and aggregate");
+        let facts = SetOnce::new();
+        let derive = async {
+            let started = Instant::now();
+            let derive = roles::derive(context, prepared, &role_plan);
+            let derived = context.options.stopping.unless_asked(derive).await?;
+            let ingredients = ingredients_with(context, &prepared.plan, reference, &derived);
+            let reference = Arc::new(ReferenceData { node_roles: derived.roles, ..reference.clone() });
+            // Only set here.
+            let _set = facts.set(DayFacts { reference, ingredients });
+            Ok(started.elapsed().as_secs_f64())
+        };
+        let write = write_days_with(context, &prepared.plan, &prepared.scans, reference, sink, &decisions, &facts);
+        match tokio::try_join!(derive, write) {
+            Ok((seconds, outcome)) => {
+                decisions.roles_seconds = Some(seconds);
+                if let Some(facts) = facts.into_inner() {
+                    *reference = ReferenceData::clone(&facts.reference);
+                    decisions.ingredients = facts.ingredients;
+                }
+                return Ok((outcome, decisions));
+            }
+            // No day can have been written: one thing after the other now, on a new plan.
+            Err(failure) if failure.kind == ErrorKind::ObjectChanged => {}
+            Err(failure) => return Err(failure),
+        }
+        decisions = replan::decide_settled(context, prepared, reference, sink, Purpose::Compute).await?;
+        narrow(&mut prepared.plan, &decisions, only);
+    }
+    context.progress.stage("decode and aggregate");
+    let outcome = write_days(context, &prepared.plan, &prepared.scans, reference, sink, &decisions).await?;
+    Ok((outcome, decisions))
+}
+
+/// Leaves days in the plan that are to be written.
+fn narrow(plan: &mut Plan, decisions: &Decisions, only: Option<&BTreeSet<UsageDay>>) {
+    decisions.apply(plan);
+    if let Some(days) = only {
+        *plan = replan::only(plan, days);
+    }
+}
+
 /// Decodes, aggregates and writes the days of a plan.
 pub(super) async fn write_days(
     context: &Context<'_>,
@@ -263,9 +314,23 @@ pub(super) async fn write_days(
     sink: &Arc<dyn Sink>,
     decisions: &Decisions,
 ) -> Result<Outcome<ClosedDay>, Failure> {
+    let ingredients = decisions.ingredients.clone();
+    let facts = SetOnce::new_with(Some(DayFacts { reference: Arc::new(reference.clone()), ingredients }));
+    write_days_with(context, plan, scans, reference, sink, decisions, &facts).await
+}
+
+/// The same; closing a day waits for `facts`. Of `reference` only the enabled keys are looked at before.
+async fn write_days_with(
+    context: &Context<'_>,
+    plan: &Plan,
+    scans: &[Scan],
+    reference: &ReferenceData,
+    sink: &Arc<dyn Sink>,
+    decisions: &Decisions,
+    facts: &SetOnce<DayFacts>,
+) -> Result<Outcome<ClosedDay>, Failure> {
     context.progress.expect(plan.row_count(), plan.days.len() as u64);
-    let shared = Arc::new(reference.clone());
-    let close = |day: CompleteDay| close_day(context, decisions, &shared, sink, day);
+    let close = |day: CompleteDay| close_day(context, decisions, facts, sink, day);
     let mut pipeline = pipeline(context, reference, sink.parallel_days() + context.pool.worker_count());
     let source = context.config.source.uuid;
     pipeline.rules.share = context.sharing.share(source);

@@ -1,4 +1,5 @@
-//! A day leaves while later ones are still to be fetched, and the bytes in flight stay within their budget.
+//! A day leaves while later ones are still to be fetched, the first days are read while node roles are derived, and the bytes in
+//! flight stay within their budget.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use gristmill::run::{RunOptions, run_into};
 use gristmill::sink::{DayRows, Sink, Written};
 use gristmill::telemetry::progress::Progress;
 use gristmill::telemetry::report::RunReport;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::delivery::{self, from_server, pod_key};
 use crate::s3_server::{Read, S3Server};
@@ -99,27 +100,41 @@ async fn server_with_days(row_group_rows: usize) -> S3Server {
 }
 
 fn config(server: &S3Server, memory_budget: &str) -> Config {
+    let roles = json!([{"node": "node-a", "resource_id": "i-a", "role": "worker"}]);
+    config_with_roles(server, memory_budget, &roles)
+}
+
+fn config_with_roles(server: &S3Server, memory_budget: &str, node_roles: &Value) -> Config {
     let folder = std::path::Path::new("/nowhere");
     let mut settings = from_server(delivery::settings(folder, "2025-10-01", &days()[DAY_COUNT - 1]), server);
     settings["target"] = json!({"kind": "none"});
-    settings["reference"]["node_roles"] = json!([{"node": "node-a", "resource_id": "i-a", "role": "worker"}]);
+    settings["reference"]["node_roles"] = node_roles.clone();
     settings["performance"] = json!({"max_workers": 2, "memory_budget": memory_budget});
     case::parse(&settings)
 }
 
 async fn run_slowly(server: &S3Server, memory_budget: &str, sink: &Arc<SlowSink>) -> RunReport {
-    let config = config(server, memory_budget);
+    run_config(&config(server, memory_budget), sink).await
+}
+
+async fn run_config(config: &Config, sink: &Arc<SlowSink>) -> RunReport {
     let target = Arc::clone(sink) as Arc<dyn Sink>;
-    let report = run_into(&config, &RunOptions::default(), &Progress::hidden(), target).await;
+    let report = run_into(config, &RunOptions::default(), &Progress::hidden(), target).await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     assert!(report.days.iter().all(|day| day.status == "written" && day.rows_in == 24 * PODS as u64), "{report:#?}");
     report
 }
 
-/// When the columns of a day's object were first asked for; its footer was read before.
-fn first_fetch(reads: &[Read], day: &str) -> Instant {
+/// When columns of a day's object were asked for, in order; its footer was read before.
+fn fetches(reads: &[Read], day: &str) -> Vec<Instant> {
     let is_of_columns = |read: &&Read| read.key == pod_key(day) && read.start < read.size - READ_WITH_FOOTER_BYTES;
-    reads.iter().find(is_of_columns).unwrap_or_else(|| panic!("{day} was fetched")).at
+    let fetches: Vec<Instant> = reads.iter().filter(is_of_columns).map(|read| read.at).collect();
+    assert!(!fetches.is_empty(), "{day} was fetched");
+    fetches
+}
+
+fn first_fetch(reads: &[Read], day: &str) -> Instant {
+    fetches(reads, day)[0]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,6 +157,26 @@ async fn the_first_day_is_committed_before_the_last_is_fetched() {
     let overlapping = (1..DAY_COUNT).filter(|number| first_fetch(&reads, &days[*number]) < committed[number - 1].ended);
     assert!(overlapping.count() >= DAY_COUNT / 2, "days are fetched while the target works");
     assert!(report.peak_chunk_bytes <= 32 << 20, "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_days_are_read_while_roles_are_derived_and_wait_for_them() {
+    let server = server_with_days(480).await;
+    server.set_latency(Duration::from_millis(5));
+    let days = days();
+    let last_day = &days[DAY_COUNT - 1];
+    for memory_budget in ["64MiB", "2MiB"] {
+        let reads_before = server.reads().len();
+        let sink = SlowSink::new(Duration::ZERO);
+        run_config(&config_with_roles(&server, memory_budget, &json!("derive")), &sink).await;
+        let (reads, committed) = (server.reads().split_off(reads_before), sink.committed());
+        // Read one after the other, the last day would be met for its roles before the first one for its rows.
+        let first_day = fetches(&reads, &days[0]);
+        assert!(first_day[first_day.len() - 1] < first_fetch(&reads, last_day), "{memory_budget}: nothing overlaps");
+        let early = committed.iter().filter(|day| day.ended < first_fetch(&reads, last_day));
+        assert_eq!(early.count(), 0, "{memory_budget}: a day is closed before the roles of the last are read");
+        assert_eq!(committed.len(), DAY_COUNT);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,7 +33,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((storage.endpoint, storage.region.as_str()), (None, "us-east-1"));
     assert!(storage.access_key.is_none() && storage.secret_key.is_none() && storage.ca_file.is_none());
     assert!(!storage.allow_http && !storage.path_style);
-    assert_eq!((storage.concurrent_requests, storage.retries, storage.retry_seconds), (16, 5, 240));
+    assert_eq!((storage.concurrent_requests, storage.retries, storage.retry_seconds), (64, 5, 240));
     assert_eq!((storage.connect_timeout_seconds, storage.request_timeout_seconds), (5, 60));
     let postgres = config.postgres.expect("a connection");
     assert_eq!((postgres.host.as_str(), postgres.port), ("db", 5432));

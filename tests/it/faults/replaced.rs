@@ -104,21 +104,26 @@ async fn a_day_that_shares_a_row_group_with_a_changed_one_is_left_alone() {
     assert_eq!(ended.day(DAYS[0])["status"], "written");
 }
 
+/// Roles are derived while the first days are read: whichever of the two meets the new object first, and whether days were written
+/// before, the rows are those of the new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_derived_from_the_old_object_are_derived_again() {
-    let server = S3Server::start().await;
-    let key = pod_key(DAYS[0]);
-    server.put(&key, object_of_three_days(1.0));
-    server.replace_after_reads(&key, 2, object_of_three_days(3.0));
-    let output = tempfile::tempdir().unwrap();
-    let mut settings = run_settings(&server, output.path());
-    settings["reference"]["node_roles"] = json!("derive");
-    let ended = Invocation::with("run", &settings).run().await;
-    ended.expect(0, &["planning again"]);
-    let quiet = tempfile::tempdir().unwrap();
-    settings["target"]["file"]["path"] = json!(quiet.path());
-    Invocation::with("run", &settings).run().await.expect(0, &[]);
-    assert_eq!(sorted(output.path()), sorted(quiet.path()));
+    // Its end, then each of three row groups for the roles and for the rows: the seventh read is the last.
+    for reads in 1..=6 {
+        let server = S3Server::start().await;
+        let key = pod_key(DAYS[0]);
+        server.put(&key, object_of_three_days(1.0));
+        server.replace_after_reads(&key, reads, object_of_three_days(3.0));
+        let output = tempfile::tempdir().unwrap();
+        let mut settings = run_settings(&server, output.path());
+        settings["reference"]["node_roles"] = json!("derive");
+        let ended = Invocation::with("run", &settings).run().await;
+        ended.expect(0, &["planning again"]);
+        let quiet = tempfile::tempdir().unwrap();
+        settings["target"]["file"]["path"] = json!(quiet.path());
+        Invocation::with("run", &settings).run().await.expect(0, &[]);
+        assert_eq!(sorted(output.path()), sorted(quiet.path()), "replaced after {reads} reads");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
