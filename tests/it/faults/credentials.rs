@@ -37,6 +37,17 @@ fn tls() -> (TlsAcceptor, PathBuf) {
     (TlsAcceptor::from(Arc::new(config)), server.ca_file())
 }
 
+/// Who gives credentials out, each in its own protocol.
+#[derive(Clone)]
+enum Service {
+    /// A service beside the container, as of a pod's identity.
+    Container,
+    /// Exchanges the token of a web identity.
+    Tokens(TlsAcceptor),
+    /// The metadata of a machine, asked with a session token.
+    Machine,
+}
+
 /// Gives out credentials that expire after a second; those given out before are refused from then on.
 struct Giver {
     port: u16,
@@ -44,19 +55,18 @@ struct Giver {
 }
 
 impl Giver {
-    async fn start(server: Arc<S3Server>, tls: Option<TlsAcceptor>) -> Self {
+    async fn start(server: Arc<S3Server>, service: Service) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let given = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&given);
-        let is_sts = tls.is_some();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (server, counter, tls) = (Arc::clone(&server), Arc::clone(&counter), tls.clone());
+                let (server, counter, service) = (Arc::clone(&server), Arc::clone(&counter), service.clone());
                 tokio::spawn(async move {
-                    match tls {
-                        Some(tls) => give(tls.accept(stream).await.unwrap(), server, counter, is_sts).await,
-                        None => give(stream, server, counter, is_sts).await,
+                    match &service {
+                        Service::Tokens(tls) => give(tls.accept(stream).await.unwrap(), server, counter, service).await,
+                        _ => give(stream, server, counter, service).await,
                     }
                 });
             }
@@ -69,16 +79,18 @@ impl Giver {
     }
 }
 
-async fn give<S>(stream: S, server: Arc<S3Server>, given: Arc<AtomicU64>, is_sts: bool)
+async fn give<S>(stream: S, server: Arc<S3Server>, given: Arc<AtomicU64>, service: Service)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let number = given.fetch_add(1, Ordering::Relaxed);
-        let key = format!("role-key-{number}");
-        server.accept_key(&key, SECRET);
-        let expiry = (chrono::Utc::now() + chrono::Duration::seconds(1)).to_rfc3339();
-        let text = if is_sts {
+        let credentials = || {
+            let key = format!("role-key-{}", given.fetch_add(1, Ordering::Relaxed));
+            server.accept_key(&key, SECRET);
+            (key, (chrono::Utc::now() + chrono::Duration::seconds(1)).to_rfc3339())
+        };
+        let text = if let Service::Tokens(_) = service {
+            let (key, expiry) = credentials();
             let query = request.uri().query().unwrap_or_default().to_owned();
             assert!(query.contains("Action=AssumeRoleWithWebIdentity") && query.contains("WebIdentityToken=the-token"));
             format!(
@@ -88,8 +100,30 @@ where
                  </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
             )
         } else {
-            assert_eq!(request.headers()["authorization"], "the-token");
-            json!({"AccessKeyId": key, "SecretAccessKey": SECRET, "Token": "session", "Expiration": expiry}).to_string()
+            let asked_with = |header: &str, value: &str| assert_eq!(request.headers()[header], value);
+            let set = || {
+                let (key, expiry) = credentials();
+                json!({"AccessKeyId": key, "SecretAccessKey": SECRET, "Token": "session", "Expiration": expiry})
+                    .to_string()
+            };
+            match (service.clone(), request.uri().path()) {
+                (Service::Machine, "/latest/api/token") => {
+                    assert_eq!(request.method(), "PUT");
+                    "the-token".to_owned()
+                }
+                (Service::Machine, path) => {
+                    asked_with("x-aws-ec2-metadata-token", "the-token");
+                    match path {
+                        "/latest/meta-data/iam/security-credentials/" => "reader".to_owned(),
+                        "/latest/meta-data/iam/security-credentials/reader" => set(),
+                        path => panic!("{path} is nothing that a machine knows"),
+                    }
+                }
+                _ => {
+                    asked_with("authorization", "the-token");
+                    set()
+                }
+            }
         };
         async move { Ok::<_, std::convert::Infallible>(hyper::Response::new(s3s::Body::from(text))) }
     });
@@ -127,11 +161,23 @@ async fn credentials_of_a_container_are_fetched_again_once_they_expired() {
     Delivery::of(&DAYS, 1.0).store(&server);
     // Longer than the credentials hold, so that one set of them cannot be enough.
     server.set_latency(std::time::Duration::from_millis(300));
-    let giver = Giver::start(Arc::clone(&server), None).await;
+    let giver = Giver::start(Arc::clone(&server), Service::Container).await;
     let (output, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let run = Invocation::with("run", &without_keys(&server, output.path()))
         .variable("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("http://127.0.0.1:{}/", giver.port))
         .variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token_file(folder.path()));
+    needs_several_sets(run, &giver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_a_machine_are_fetched_again_once_they_expired() {
+    let server = Arc::new(S3Server::start().await);
+    Delivery::of(&DAYS, 1.0).store(&server);
+    server.set_latency(std::time::Duration::from_millis(300));
+    let giver = Giver::start(Arc::clone(&server), Service::Machine).await;
+    let output = tempfile::tempdir().unwrap();
+    let run = Invocation::with("run", &without_keys(&server, output.path()))
+        .variable("AWS_METADATA_ENDPOINT", &format!("http://127.0.0.1:{}", giver.port));
     needs_several_sets(run, &giver).await;
 }
 
@@ -141,7 +187,7 @@ async fn a_web_identity_is_turned_into_credentials_again_once_they_expired() {
     let server = Arc::new(S3Server::start().await);
     Delivery::of(&DAYS, 1.0).store(&server);
     server.set_latency(std::time::Duration::from_millis(300));
-    let giver = Giver::start(Arc::clone(&server), Some(acceptor)).await;
+    let giver = Giver::start(Arc::clone(&server), Service::Tokens(acceptor)).await;
     let (output, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut settings = without_keys(&server, output.path());
     settings["storage"]["ca_file"] = json!(ca_file);
