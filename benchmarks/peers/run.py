@@ -131,7 +131,7 @@ def compare_shape(options, programs, database, name, part, arguments):
     print(f"{name}: data", file=sys.stderr)
     data = obtain(scale, programs["gristmill"], arguments)
     with tempfile.TemporaryDirectory(prefix="gristmill-peers-") as scratch:
-        ours = Gristmill(programs["gristmill"], data, options.threads, Path(scratch))
+        ours = Gristmill(programs["gristmill"], data, options.threads, Path(scratch), part)
         expected = Expected(ours.write_files(), part)
         verification = ours.verify(database) if database else None
         peers = [peer for peer in PEERS[part] if peer not in options.without]
@@ -181,9 +181,12 @@ def compare_conversion(options, programs, name, arguments):
 class Gristmill:
     """Our side: whole processes with the `none` target, checked against one that wrote files."""
 
-    def __init__(self, program, data, threads, scratch):
+    def __init__(self, program, data, threads, scratch, part):
         self.program, self.scratch = program, scratch
         self.settings = {**data.settings(threads), "storage": data.local_storage()}
+        if part == "pods":
+            # No peer looks at roles there: they are given, as an installation's node table gives them.
+            self.settings["reference"] |= {"node_roles": node_roles(data.folder)}
         self.days = None
 
     def write_files(self):
@@ -218,6 +221,18 @@ class Gristmill:
         write_json(config, {**self.settings, "target": target})
         result = require([self.program, "run", "--config", config, "--report", report])
         return result, read_json(report)
+
+
+def node_roles(folder):
+    """The roles of all nodes, in the form of a configuration."""
+    import duckdb
+    from engine import duckdb_dialect
+
+    usage = duckdb_dialect(folder).source("pod_usage")
+    found = duckdb.sql(
+        f"select node, resource_id, coalesce(max(node_role), 'worker') from {usage} where node <> '' group by 1, 2 order by 1, 2"
+    )
+    return [{"node": node, "resource_id": resource_id, "role": role} for node, resource_id, role in found.fetchall()]
 
 
 def own_process(peer, data, part, threads):
