@@ -46,6 +46,10 @@ impl CapacityPartial {
         let interval = self.interval(nanoseconds_of_day);
         let key_count = keys.iter().max().map_or(0, |key| *key as usize + 1);
         interval.grow(key_count, measure_count);
+        if let [Some(Numbers { values: first, nulls: None }), Some(Numbers { values: second, nulls: None })] = measures
+        {
+            return interval.raise_pairs(keys, first, second);
+        }
         for key in keys {
             interval.seen[*key as usize] |= KEY_SEEN;
         }
@@ -110,6 +114,19 @@ impl Interval {
         if key_count > self.seen.len() {
             self.seen.resize(key_count, 0);
             self.maxima.resize(key_count * measure_count, 0.0);
+        }
+    }
+
+    /// The usual case, two columns without nulls: for most rows one comparison.
+    fn raise_pairs(&mut self, keys: &[u32], first: &[f64], second: &[f64]) {
+        for ((key, first), second) in keys.iter().zip(first).zip(second) {
+            let key = *key as usize;
+            let is_known = self.maxima[2 * key..2 * key + 2] == [*first, *second] && self.seen[key] == KEY_SEEN | 0b11;
+            if !is_known {
+                self.seen[key] |= KEY_SEEN;
+                self.raise(key, 0, 2, *first);
+                self.raise(key, 1, 2, *second);
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 use arrow_buffer::NullBuffer;
 use hashbrown::HashTable;
 
+use super::key_trail::KeyTrail;
 use super::names::NameIds;
-use super::trail::Trail;
 use crate::rollups::sum::{CompensatedSum, greatest};
 use crate::rollups::tables::{GroupedTable, NameId};
 
@@ -27,7 +27,7 @@ pub struct GroupedPartial {
     maximum_count: usize,
     text_maximum_count: usize,
     index: HashTable<u32>,
-    trail: Trail,
+    trail: KeyTrail,
     keys: Vec<u32>,
     /// Per group its s leading parts, then its s rounding errors: the measures of a row lie side by side.
     sums: Vec<f64>,
@@ -59,7 +59,7 @@ impl GroupedPartial {
             maximum_count,
             text_maximum_count,
             index: HashTable::new(),
-            trail: Trail::default(),
+            trail: KeyTrail::new(key_count),
             keys: Vec::new(),
             sums: Vec::new(),
             maxima: Vec::new(),
@@ -155,18 +155,29 @@ impl GroupedPartial {
     ) {
         let row_count = keys[0].len();
         let keys = keys.map(|ids| &ids[..row_count]);
-        groups.resize(row_count, NO_GROUP);
-        for (row, group) in groups.iter_mut().enumerate() {
-            if only_named.is_some_and(|ids| !NameId(ids[row]).is_named()) {
-                continue;
+        let next_unnamed = |row: usize| {
+            let place = only_named.and_then(|ids| ids[row..row_count].iter().position(|id| !NameId(*id).is_named()));
+            place.map_or(row_count, |place| row + place)
+        };
+        let mut unnamed = next_unnamed(0);
+        groups.reserve(row_count);
+        loop {
+            let row = groups.len();
+            groups.extend_from_slice(self.trail.follow(&keys, row..unnamed));
+            let row = groups.len();
+            if row < unnamed {
+                let key: [u32; WIDTH] = std::array::from_fn(|part| keys[part][row]);
+                groups.push(self.look_up(&key));
+            } else if row < row_count {
+                groups.push(NO_GROUP);
+                unnamed = next_unnamed(row + 1);
+            } else {
+                break;
             }
-            let key: [u32; WIDTH] = std::array::from_fn(|part| keys[part][row]);
-            *group = self.group_of(&key);
         }
     }
 
     /// The group of a key, guessed if the rows come in the order of the rows before.
-    #[inline]
     fn group_of(&mut self, key: &[u32]) -> u32 {
         match self.trail.guess() {
             Some(guess) if self.is_key_of(guess, key) => {
@@ -185,7 +196,7 @@ impl GroupedPartial {
             return guess;
         }
         let group = self.find_or_add(key);
-        self.trail.missed(group);
+        self.trail.missed(group, key);
         group
     }
 
@@ -238,16 +249,14 @@ impl GroupedPartial {
                 }
             }
         }
-        let all_are_grouped = !groups.contains(&NO_GROUP);
-        for (position, values) in dense {
-            let values = &values[..groups.len()];
-            let (sum, absolute) = if all_are_grouped {
-                lane_sums(values.iter().copied())
-            } else {
-                lane_sums(groups.iter().zip(values).map(|(group, value)| if *group == NO_GROUP { 0.0 } else { *value }))
-            };
-            self.totals[position].0.add(sum);
-            self.totals[position].1 += absolute;
+        let mut row = 0;
+        for grouped in groups.split(|group| *group == NO_GROUP) {
+            for (position, values) in &dense {
+                let (sum, absolute) = lane_sums(&values[row..row + grouped.len()]);
+                self.totals[*position].0.add(sum);
+                self.totals[*position].1 += absolute;
+            }
+            row += grouped.len() + 1;
         }
     }
 
@@ -421,12 +430,19 @@ impl GroupedPartial {
 
 /// The sum of some values and of their absolute values: several partial sums side by side, since one chain of additions
 /// would wait for each of its links.
-fn lane_sums(values: impl ExactSizeIterator<Item = f64>) -> (f64, f64) {
+fn lane_sums(values: &[f64]) -> (f64, f64) {
     const LANES: usize = 8;
     let (mut sums, mut absolutes) = ([0.0; LANES], [0.0; LANES]);
-    for (row, value) in values.enumerate() {
-        sums[row % LANES] += value;
-        absolutes[row % LANES] += value.abs();
+    let (rounds, rest) = values.as_chunks::<LANES>();
+    for round in rounds {
+        for lane in 0..LANES {
+            sums[lane] += round[lane];
+            absolutes[lane] += round[lane].abs();
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        sums[lane] += value;
+        absolutes[lane] += value.abs();
     }
     (sums.iter().sum(), absolutes.iter().sum())
 }

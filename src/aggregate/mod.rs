@@ -9,6 +9,7 @@ mod day;
 mod grouped;
 mod ids;
 mod ingest;
+mod key_trail;
 mod label_sets;
 mod members;
 mod memory;

@@ -33,8 +33,26 @@ impl Trail {
     /// The guess was right.
     #[inline]
     pub fn guessed(&mut self) {
-        self.next += 1;
-        self.strays = 0;
+        self.followed(1);
+    }
+
+    /// So many guesses one after the other were right.
+    #[inline]
+    pub fn followed(&mut self, row_count: usize) {
+        if row_count > 0 {
+            self.next += row_count;
+            self.strays = 0;
+        }
+    }
+
+    /// The groups in order.
+    pub fn steps(&self) -> &[u32] {
+        &self.steps
+    }
+
+    /// Place of the expected group among the steps; their number where none is expected.
+    pub fn next(&self) -> usize {
+        self.next
     }
 
     /// The group that followed the last group elsewhere, if the last row had to be looked up.

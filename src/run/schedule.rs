@@ -64,6 +64,9 @@ const MOST_BYTES_PER_ROW: u64 = 1_000;
 /// Before a day is complete, days are opened side by side only if they take less than this in all, each with the most bytes a row:
 /// so the first of large days is read alone, and says how much room the others need.
 const GUESSED_AT_MOST: Bytes = Bytes(512 << 20);
+/// Days that take less than this together, and less than a quarter of what state may take, are opened however many they are: a month of
+/// small days would otherwise wait for the storage once for every few of them.
+const SMALL_TOGETHER: Bytes = Bytes(64 << 20);
 
 struct OpenDay {
     state: Arc<DayState>,
@@ -344,8 +347,11 @@ impl<'a> Schedule<'a> {
     /// Too many days, or too much state for these as well: new days have to wait, as long as some open day ends without them.
     fn is_full(&self, new_days: &[UsageDay]) -> bool {
         let in_flight = self.open.len() + self.closing_count + self.complete.len();
-        let book = &self.rules.book;
-        in_flight >= self.rules.open_days || self.expected_bytes(new_days) > self.limit() || book.is_tight()
+        let (book, expected) = (&self.rules.book, self.expected_bytes(new_days));
+        // A pod that claimed many days at once would leave none to faster ones.
+        let may_be_many = self.rules.gate == Gate::Open;
+        let are_small = may_be_many && expected <= SMALL_TOGETHER.min(Bytes(book.limit().0 / 4));
+        (in_flight >= self.rules.open_days && !are_small) || expected > self.limit() || book.is_tight()
     }
 
     /// What state may take; before a day is complete, when nobody knows how large days become, no more than a guess may.

@@ -21,6 +21,8 @@ use crate::{case, usage};
 
 const DAY_COUNT: usize = 12;
 const PODS: usize = 100;
+/// So many that two days are not small beside the memory that the test gives.
+const MANY_PODS: usize = 400;
 /// The object is larger than what is read together with a footer, so its columns are fetched when their turn comes.
 const READ_WITH_FOOTER_BYTES: u64 = 64 * 1024;
 
@@ -71,13 +73,13 @@ fn days() -> Vec<String> {
 }
 
 /// Numbers without a pattern, so that they do not compress away.
-fn rows(day: &str) -> Vec<PodRow> {
+fn rows(day: &str, pods: usize) -> Vec<PodRow> {
     let mut random = usage::Random(delivery::milliseconds(day).unsigned_abs());
     let mut number = || Some(random.next() as f64 / 1e15);
     let template = &delivery::pod_rows(day, 1.0)[0];
     let mut rows = Vec::new();
     for hour in 0..24 {
-        for pod in 0..PODS {
+        for pod in 0..pods {
             rows.push(PodRow {
                 milliseconds: delivery::milliseconds(day) + hour * 3_600_000,
                 pod: Some(format!("pod-{pod}")),
@@ -89,10 +91,10 @@ fn rows(day: &str) -> Vec<PodRow> {
     rows
 }
 
-async fn server_with_days(row_group_rows: usize) -> S3Server {
+async fn server_with_days(pods: usize, row_group_rows: usize) -> S3Server {
     let server = S3Server::start().await;
     for day in days() {
-        let object = parquet(pod_columns(&rows(&day)), row_group_rows);
+        let object = parquet(pod_columns(&rows(&day, pods)), row_group_rows);
         assert!(object.len() as u64 > 2 * READ_WITH_FOOTER_BYTES, "{} bytes", object.len());
         server.put(&pod_key(&day), object);
     }
@@ -121,7 +123,7 @@ async fn run_config(config: &Config, sink: &Arc<SlowSink>) -> RunReport {
     let target = Arc::clone(sink) as Arc<dyn Sink>;
     let report = run_into(config, &RunOptions::default(), &Progress::hidden(), target).await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
-    assert!(report.days.iter().all(|day| day.status == "written" && day.rows_in == 24 * PODS as u64), "{report:#?}");
+    assert!(report.days.iter().all(|day| day.status == "written" && day.rows_in >= 24 * PODS as u64), "{report:#?}");
     report
 }
 
@@ -139,9 +141,10 @@ fn first_fetch(reads: &[Read], day: &str) -> Instant {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_day_is_committed_before_the_last_is_fetched() {
-    let server = server_with_days(24 * PODS).await;
+    let server = server_with_days(MANY_PODS, 24 * MANY_PODS).await;
     let sink = SlowSink::new(Duration::from_millis(60));
-    let report = run_slowly(&server, "64MiB", &sink).await;
+    // So little that days are not small.
+    let report = run_slowly(&server, "1MiB", &sink).await;
     let (reads, committed, days) = (server.reads(), sink.committed(), days());
     assert_eq!(committed.iter().map(|day| day.day.clone()).collect::<Vec<_>>(), days);
 
@@ -156,12 +159,25 @@ async fn the_first_day_is_committed_before_the_last_is_fetched() {
     // And it is an overlap, not a queue: the next day is fetched while a day is still being written.
     let overlapping = (1..DAY_COUNT).filter(|number| first_fetch(&reads, &days[*number]) < committed[number - 1].ended);
     assert!(overlapping.count() >= DAY_COUNT / 2, "days are fetched while the target works");
-    assert!(report.peak_chunk_bytes <= 32 << 20, "{report:#?}");
+    assert!(report.peak_chunk_bytes <= 512 << 10, "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_days_wait_for_the_storage_together() {
+    let server = server_with_days(PODS, 24 * PODS).await;
+    let latency = Duration::from_millis(200);
+    server.set_latency(latency);
+    let sink = SlowSink::new(Duration::ZERO);
+    run_slowly(&server, "256MiB", &sink).await;
+    let (reads, days) = (server.reads(), days());
+    let fetches: Vec<Instant> = days.iter().map(|day| first_fetch(&reads, day)).collect();
+    let (first, last) = (fetches.iter().min().unwrap(), fetches.iter().max().unwrap());
+    assert!(*last - *first < latency, "the last day is asked for before the first has come: {:?}", *last - *first);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_days_are_read_while_roles_are_derived_and_wait_for_them() {
-    let server = server_with_days(480).await;
+    let server = server_with_days(PODS, 480).await;
     server.set_latency(Duration::from_millis(5));
     let days = days();
     let last_day = &days[DAY_COUNT - 1];
@@ -182,7 +198,7 @@ async fn the_first_days_are_read_while_roles_are_derived_and_wait_for_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_in_flight_stay_within_the_budget() {
     // Small row groups, so that several of them fit into the tight budget at once.
-    let server = server_with_days(480).await;
+    let server = server_with_days(PODS, 480).await;
     let (roomy, tight) = (SlowSink::new(Duration::ZERO), SlowSink::new(Duration::ZERO));
     let mut peaks = Vec::new();
     for (memory_budget, half, sink) in [("64MiB", 32 << 20, &roomy), ("2MiB", 1 << 20, &tight)] {

@@ -194,7 +194,8 @@ fn rows(
     assert_eq!(table.sum_count, POD_SUMS, "the scan of pods sums eight measures");
     let resource_ids = tables.names(RESOURCE_ID.name);
     let mut capacities = CapacityIndex::new(joins.capacities, joins.arithmetic, tables.names(NODE.name).len());
-    let mut rows = Vec::with_capacity(joined.len());
+    // Mostly one more per node follows, for what is unallocated.
+    let mut rows = Vec::with_capacity(joined.len() + tables.names(NODE.name).len());
     for (position, row) in (0_u32..).zip(joined) {
         let category = joins.categories.of(row.namespace).map_err(|source| FinishError::pattern(tables, source))?;
         let times = if joins.joins_multiply { category.pattern_count.max(1) } else { 1 };
