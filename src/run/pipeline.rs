@@ -169,7 +169,8 @@ impl Pipeline<'_> {
             // Whatever is in hand frees memory when it is done.
             return false;
         }
-        chunks_in_hand < self.pool.worker_count() * pace.chunks_per_worker()
+        let worker_count = self.pool.worker_count();
+        chunks_in_hand < worker_count * pace.chunks_per_worker(worker_count)
     }
 
     /// Asks for memory for the next chunk, and whether the next day is ours.
