@@ -103,8 +103,8 @@ impl KeyTrail {
 mod tests {
     use super::*;
 
-    /// Groups of rows as the trail alone finds them, and as many rows at once do.
-    fn both_ways(rows: &[u32]) -> [Vec<u32>; 2] {
+    /// Places on the trail after each row: found row by row, and by many rows at once.
+    fn both_ways(rows: &[u32]) -> [Vec<usize>; 2] {
         let key_of = |group: u32| [group / 7, group];
         let (mut trail, mut one_by_one) = (KeyTrail::new(2), Vec::new());
         for group in rows {
@@ -115,13 +115,13 @@ mod tests {
             } else {
                 trail.missed(*group, &key_of(*group));
             }
-            one_by_one.push(trail.trail.next() as u32);
+            one_by_one.push(trail.trail.next());
         }
         let (mut trail, mut at_once) = (KeyTrail::new(2), Vec::new());
         let [first, second] = [0, 1].map(|part| rows.iter().map(|group| key_of(*group)[part]).collect::<Vec<u32>>());
         let mut row = 0;
         while row < rows.len() {
-            let before = trail.trail.next() as u32;
+            let before = trail.trail.next();
             let followed = trail.follow(&[&first, &second], row..rows.len()).to_vec();
             assert_eq!(followed, rows[row..row + followed.len()]);
             at_once.extend((1..).take(followed.len()).map(|step| before + step));
@@ -133,7 +133,7 @@ mod tests {
             } else {
                 trail.missed(*group, &key_of(*group));
             }
-            at_once.push(trail.trail.next() as u32);
+            at_once.push(trail.trail.next());
             row += 1;
             assert!(trail.keys.iter().all(|part| part.len() == trail.trail.steps().len()));
         }
