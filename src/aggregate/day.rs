@@ -119,6 +119,8 @@ pub struct DayState {
 /// Partial results that one chunk at a time is added to.
 struct LaneState {
     is_taken: AtomicBool,
+    /// Whether chunks of a scan were added, per scan.
+    is_used: Vec<AtomicBool>,
     /// Per scan and kernel.
     partials: Mutex<Vec<Vec<KernelPartial>>>,
     /// Per scan and id column, kept from chunk to chunk.
@@ -196,6 +198,7 @@ impl DayState {
         }
         let lane = || LaneState {
             is_taken: AtomicBool::new(false),
+            is_used: scans.iter().map(|_| AtomicBool::new(false)).collect(),
             partials: Mutex::new(empty_partials(&scans, expected)),
             texts: Mutex::new(Vec::new()),
             bytes: AtomicUsize::new(0),
@@ -236,11 +239,20 @@ impl DayState {
         self.names.iter().map(|(name, store)| (*name, store.table())).collect()
     }
 
-    /// A lane of its own for a chunk: the first that is free, so that a day which gets one chunk at a time has one table.
-    pub(super) fn lane(&self) -> Lane<'_> {
+    /// A lane of its own for a chunk of a scan: a free one that the scan has been added to, else the first that is free, so that a day
+    /// which gets one chunk at a time has one table.
+    pub(super) fn lane(&self, scan: usize) -> Lane<'_> {
         let is_free = |lane: &&LaneState| !lane.is_taken.swap(true, Ordering::Acquire);
-        let state = self.lanes.iter().find(is_free).expect("a worker adds one chunk at a time, and each has a lane");
+        let used = self.lanes.iter().filter(|lane| lane.is_used[scan].load(Ordering::Relaxed)).find(is_free);
+        let state = used.or_else(|| self.lanes.iter().find(is_free));
+        let state = state.expect("a worker adds one chunk at a time, and each has a lane");
+        state.is_used[scan].store(true, Ordering::Relaxed);
         Lane { state }
+    }
+
+    /// Whether a scan has more than one table already.
+    pub fn is_split(&self, scan: usize) -> bool {
+        self.lanes.iter().filter(|lane| lane.is_used[scan].load(Ordering::Relaxed)).count() > 1
     }
 
     /// Takes the partial results of all lanes out of the day: per scan, per kernel, per lane.
@@ -386,4 +398,30 @@ fn empty_partials(scans: &[CompiledScan], expected: &GroupCounts) -> Vec<Vec<Ker
         kernels.map(|(at, kernel)| empty(kernel, count(scan, at).unwrap_or(0))).collect()
     };
     scans.iter().enumerate().map(of_scan).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::EnabledKeys;
+    use crate::rollups::ocp_daily_summary;
+    use crate::rollups::semantics::Semantics;
+    use crate::runtime::memory_book::MemoryBook;
+
+    #[test]
+    fn a_scan_keeps_to_its_table_as_long_as_its_chunks_come_one_at_a_time() {
+        let scans = ocp_daily_summary::scans(Semantics::Balanced, |_| true);
+        let scans = Arc::new(scans.iter().map(CompiledScan::new).collect::<Vec<_>>());
+        let keys = Arc::new(EnabledKeys::new(Vec::new()));
+        let labels = LabelSettings { keys, rules: Semantics::Balanced.label_rules(false), cache_bytes: 0 };
+        let account = Account::new(&MemoryBook::unlimited(), 0);
+        let day = DayState::new(UsageDay(1), scans, 2, labels, &GroupCounts::default(), account);
+        let of_others = day.lane(1);
+        drop((day.lane(0), of_others));
+        drop((day.lane(0), day.lane(1)));
+        assert!(!day.is_split(0) && !day.is_split(1), "each has gone back to its own");
+        let _one = day.lane(0);
+        let _other = day.lane(0);
+        assert!(day.is_split(0) && !day.is_split(1));
+    }
 }

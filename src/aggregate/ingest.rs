@@ -188,7 +188,7 @@ struct DayIngest<'a> {
 impl<'a> DayIngest<'a> {
     /// `position` is that of the scan.
     fn new(state: &'a DayState, scan: &'a CompiledScan, position: usize) -> Self {
-        let lane = state.lane();
+        let lane = state.lane(position);
         let mut texts = lane.take_texts(position);
         texts.resize_with(scan.ids.len(), || KnownTexts::new(state.text_bytes));
         let translations = scan.ids.iter().zip(texts).map(|(column, texts)| Translation::new(*column, texts)).collect();

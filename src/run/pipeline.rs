@@ -9,7 +9,9 @@ use std::time::Instant;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::SetOnce;
 
+use super::closing::DayFacts;
 use super::pace::Pace;
 use super::schedule::{ChunkDays, CompleteDay, DayRules, End, Schedule};
 use crate::aggregate::{Chunk, ChunkCounts, CompiledScan, IngestError, ingest};
@@ -27,6 +29,8 @@ use crate::time::UsageDay;
 
 /// What the pipeline works with.
 pub struct Pipeline<'a> {
+    /// What the plan is run for; another pass may use the same pool at the same time.
+    pub pass: &'static str,
     /// Where the bytes come from.
     pub store: &'a Store,
     /// Where computations run.
@@ -45,6 +49,8 @@ pub struct Pipeline<'a> {
     pub is_counted: bool,
     /// Asks whether a day is ours, where days need a claim.
     pub claim: Option<&'a Claim<'a>>,
+    /// What closing a day waits for, if it is not there from the beginning.
+    pub facts: Option<&'a SetOnce<DayFacts>>,
 }
 
 /// Claims a day; answers whether it is ours now.
@@ -87,6 +93,7 @@ impl Pipeline<'_> {
         // One day at a time is claimed, when it would be opened next; days that are claimed already go on meanwhile.
         let mut claim = None;
         let mut is_stopped = false;
+        let mut facts = self.facts;
         loop {
             if !is_stopped && let Some(failure) = self.stopping.told() {
                 is_stopped = true;
@@ -102,12 +109,9 @@ impl Pipeline<'_> {
             if self.has_room(in_hand, &pace) {
                 self.ask(plan, &mut schedule, &mut permit, &mut claim);
             }
-            for (chunk, bytes) in std::mem::take(&mut waiting) {
-                match schedule.ready(chunk) {
-                    Some(days) => computing.push(self.compute(plan, chunk, Arc::clone(&scans), days, bytes)),
-                    None => waiting.push((chunk, bytes)),
-                }
-            }
+            let ready = take_ready(&schedule, &mut waiting).into_iter();
+            computing
+                .extend(ready.map(|(chunk, days, bytes)| self.compute(plan, chunk, Arc::clone(&scans), days, bytes)));
             let is_waiting = permit.is_some() || claim.is_some();
             if fetching.is_empty() && computing.is_empty() && closing.is_empty() && !is_waiting {
                 break;
@@ -115,6 +119,7 @@ impl Pipeline<'_> {
             tokio::select! {
                 // What that means is said at the beginning of the next round.
                 _ = self.stopping.asked(), if !is_stopped => {}
+                () = come(&mut facts), if facts.is_some() => schedule.closing_begins(),
                 (day, answer) = answered(&mut claim), if claim.is_some() => schedule.claimed(day, answer),
                 (chunk, permit) = answered(&mut permit), if permit.is_some() => {
                     pace.begun(plan.chunks[chunk].stored_bytes);
@@ -212,7 +217,9 @@ impl Pipeline<'_> {
         bytes: ChunkBytes,
     ) -> Computed {
         let chunk = plan.chunks[number].clone();
-        let lane = days.open.first().map_or(0, |day| day.day.0);
+        let first = days.open.first();
+        let lane = (self.pass, first.map_or(0, |day| day.day.0));
+        let is_split = first.is_some_and(|day| day.is_split(chunk.scan));
         let (window, batch_rows) = (plan.window, self.batch_rows);
         let what = {
             let (key, row_group) = (chunk.footer.object.key.clone(), chunk.row_group);
@@ -245,7 +252,7 @@ impl Pipeline<'_> {
             Ok((started.elapsed().as_secs_f64(), counts))
         };
         // The Parquet library has panics on damaged pages; they say that the object is unreadable.
-        match self.pool.run_in_lane(lane, what, ErrorKind::ObjectUnreadable, timed).await {
+        match self.pool.run_in_lane((lane, is_split), what, ErrorKind::ObjectUnreadable, timed).await {
             Ok((seconds, counts)) => (number, seconds, counts),
             Err(failure) => (number, 0.0, Err((failure, None))),
         }
@@ -256,6 +263,26 @@ impl Pipeline<'_> {
 fn never_ready(chunk_count: usize) -> Option<Failure> {
     let message = || format!("{chunk_count} row groups wait for a scan that is not under way");
     (chunk_count > 0).then(|| Failure::new(ErrorKind::Bug, message()))
+}
+
+/// Chunks whose bytes are there and that need not wait for a scan any more.
+fn take_ready(schedule: &Schedule<'_>, waiting: &mut Vec<(usize, ChunkBytes)>) -> Vec<(usize, ChunkDays, ChunkBytes)> {
+    let (mut ready, mut others) = (Vec::new(), Vec::new());
+    for (chunk, bytes) in std::mem::take(waiting) {
+        match schedule.ready(chunk) {
+            Some(days) => ready.push((chunk, days, bytes)),
+            None => others.push((chunk, bytes)),
+        }
+    }
+    *waiting = others;
+    ready
+}
+
+/// Waits for facts that are to come, and clears the slot.
+async fn come(facts: &mut Option<&SetOnce<DayFacts>>) {
+    let Some(awaited) = facts else { return std::future::pending().await };
+    awaited.wait().await;
+    *facts = None;
 }
 
 /// What is asked for, and the answer to come.

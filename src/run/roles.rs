@@ -74,6 +74,7 @@ pub async fn derive(
     let uncounted = Progress::hidden();
     let mut pipeline = pipeline(context, &ReferenceData::default(), context.pool.worker_count() + 1);
     pipeline.rules.on_bad_day = OnBadDay::Stop;
+    pipeline.pass = "node roles";
     pipeline.progress = &uncounted;
     pipeline.is_counted = false;
     let outcome = pipeline.run(role_plan, compile(&scans), close).await;

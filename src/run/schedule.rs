@@ -29,6 +29,9 @@ pub struct DayRules {
     pub share: Option<Share>,
     /// What a day needs before it is opened.
     pub gate: Gate,
+    /// Whether complete days still wait for something before they are closed. Meanwhile no more than one is opened, unless they are
+    /// small, since all of them would be held; workers have what the days wait for to do.
+    pub closing_waits: bool,
 }
 
 /// What a day needs before it is opened.
@@ -319,6 +322,11 @@ impl<'a> Schedule<'a> {
         }
     }
 
+    /// What complete days waited for is there.
+    pub fn closing_begins(&mut self) {
+        self.rules.closing_waits = false;
+    }
+
     /// Ends the run: nothing new is begun, days that are being closed may end.
     pub fn stop(&mut self, failure: Failure) {
         self.queue.clear();
@@ -351,7 +359,12 @@ impl<'a> Schedule<'a> {
         // A pod that claimed many days at once would leave none to faster ones.
         let may_be_many = self.rules.gate == Gate::Open;
         let are_small = may_be_many && expected <= SMALL_TOGETHER.min(Bytes(book.limit().0 / 4));
-        (in_flight >= self.rules.open_days && !are_small) || expected > self.limit() || book.is_tight()
+        (in_flight >= self.most_days() && !are_small) || expected > self.limit() || book.is_tight()
+    }
+
+    /// Days that may be in flight unless they are small.
+    fn most_days(&self) -> usize {
+        if self.rules.closing_waits { 1 } else { self.rules.open_days }
     }
 
     /// What state may take; before a day is complete, when nobody knows how large days become, no more than a guess may.
@@ -487,12 +500,21 @@ fn in_turns(
     let others = of_days.split_off(of_days.len().min(1));
     let mut order: Vec<usize> = of_days.into_iter().flatten().collect();
     for days in others.chunks(days_at_once.max(1)) {
-        let turns = days.iter().map(Vec::len).max().unwrap_or(0);
-        let taking_turns = || (0..turns).flat_map(|turn| days.iter().filter_map(move |day| day.get(turn).copied()));
-        order.extend(taking_turns().filter(|chunk| !waits(*chunk)));
-        order.extend(taking_turns().filter(|chunk| waits(*chunk)));
+        // Scan by scan, so that days which differ in the number of small objects keep step in the large ones.
+        let of_scans = (0..scans.len()).flat_map(|scan| taking_turns(days, |chunk| plan.chunks[chunk].scan == scan));
+        let (waiting, others): (Vec<usize>, Vec<usize>) = of_scans.partition(|chunk| waits(*chunk));
+        order.extend(others);
+        order.extend(waiting);
     }
     order
+}
+
+/// The first chunk of each day, the second of each day, and so on, of those that are wanted.
+fn taking_turns(days: &[Vec<usize>], is_wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+    let wanted = |day: &Vec<usize>| day.iter().copied().filter(|chunk| is_wanted(*chunk)).collect();
+    let days: Vec<Vec<usize>> = days.iter().map(wanted).collect();
+    let turns = days.iter().map(Vec::len).max().unwrap_or(0);
+    (0..turns).flat_map(|turn| days.iter().filter_map(move |day| day.get(turn).copied())).collect()
 }
 
 #[cfg(test)]

@@ -334,6 +334,9 @@ async fn write_days_with(
     let mut pipeline = pipeline(context, reference, sink.parallel_days() + context.pool.worker_count());
     let source = context.config.source.uuid;
     pipeline.rules.share = context.sharing.share(source);
+    if facts.get().is_none() {
+        (pipeline.rules.closing_waits, pipeline.facts) = (true, Some(facts));
+    }
     let Some(claims) = context.sharing.claims() else { return Ok(pipeline.run(plan, compile(scans), close).await) };
     let days = plan.days.iter().map(|day| day.day).collect();
     context.options.stopping.unless_asked(claims.expect(source, days)).await?;
@@ -394,6 +397,7 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
     let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
     let rules = config.semantics.label_rules(malformed_as_empty);
     Pipeline {
+        pass: "days",
         store: context.store,
         pool: context.pool,
         budget: context.budget,
@@ -405,11 +409,13 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
             labels: LabelSettings { keys: Arc::new(keys), rules, cache_bytes },
             share: None,
             gate: Gate::Open,
+            closing_waits: false,
         },
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,
         stopping: &context.options.stopping,
         is_counted: true,
         claim: None,
+        facts: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tokio::sync::oneshot;
@@ -13,42 +13,87 @@ use crate::error::{ErrorKind, Failure};
 #[derive(Clone)]
 pub struct CpuPool {
     pool: Arc<rayon::ThreadPool>,
-    lanes: Arc<Lanes>,
+    queue: Arc<Queue>,
 }
+
+/// What computations add to in common: of which pass, and its number there.
+pub type LaneKey = (&'static str, i32);
+
+/// With so many computations waiting, several workers add to the same thing.
+const BACKLOG: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Computations that add to something in common.
+/// Computations that wait for a worker.
 #[derive(Default)]
-struct Lanes(Mutex<LaneJobs>);
+struct Queue(Mutex<Jobs>);
 
 #[derive(Default)]
-struct LaneJobs {
-    /// In order of arrival, each with the key of its lane.
-    waiting: VecDeque<(i32, Job)>,
+struct Jobs {
+    /// Those that come before all others, in order of arrival.
+    first: VecDeque<Job>,
+    /// Those that add to something in common, in order of arrival, each with the key of its lane.
+    waiting: VecDeque<Waiting>,
     /// Keys of those under way.
-    busy: Vec<i32>,
+    busy: Vec<LaneKey>,
+    /// How often a worker left those that wait to the worker that is busy with their lane.
+    left: usize,
 }
 
-impl Lanes {
-    fn add(&self, key: i32, job: Job) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).waiting.push_back((key, job));
+struct Waiting {
+    lane: LaneKey,
+    /// Whether several workers have added to it before.
+    is_split: bool,
+    job: Job,
+}
+
+impl Jobs {
+    /// The next computation, and its lane if it is of one: of those that come before all others; else the first whose lane no other
+    /// worker is busy with. A lane is split only for good reason, since what several workers have added to takes more memory, and
+    /// time for being put together.
+    fn take(&mut self) -> Option<(Option<LaneKey>, Job)> {
+        if let Some(job) = self.first.pop_front() {
+            return Some((None, job));
+        }
+        let Self { waiting, busy, .. } = self;
+        let free = waiting.iter().position(|waiting| !busy.contains(&waiting.lane));
+        let split = || waiting.iter().position(|waiting| waiting.is_split);
+        let backlog = || (waiting.len() >= BACKLOG).then_some(0);
+        let Some(position) = free.or_else(split).or_else(backlog) else {
+            // Its worker comes back for it.
+            self.left += waiting.len();
+            return None;
+        };
+        let Waiting { lane, job, .. } = waiting.remove(position)?;
+        busy.push(lane);
+        Some((Some(lane), job))
     }
 
-    /// Runs one that waits: the first whose key no other worker is busy with, else the first.
+    /// Notes that a computation is done; answers whether the worker has to look for another one.
+    fn done(&mut self, lane: Option<LaneKey>) -> bool {
+        if let Some(position) = lane.and_then(|lane| self.busy.iter().position(|busy| *busy == lane)) {
+            self.busy.swap_remove(position);
+        }
+        let has_left = self.left > 0;
+        self.left -= usize::from(has_left);
+        has_left
+    }
+}
+
+impl Queue {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one that waits, unless it is left to another worker; and after it those that were left to this one.
     fn run_one(&self) {
-        let next = {
-            let LaneJobs { waiting, busy } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let free = waiting.iter().position(|(key, _)| !busy.contains(key));
-            let next = waiting.remove(free.unwrap_or(0));
-            busy.extend(next.iter().map(|(key, _)| *key));
-            next
-        };
-        let Some((key, job)) = next else { return };
-        job();
-        let LaneJobs { busy, .. } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(position) = busy.iter().position(|other| *other == key) {
-            busy.swap_remove(position);
+        loop {
+            let next = self.jobs().take();
+            let Some((lane, job)) = next else { return };
+            job();
+            if !self.jobs().done(lane) {
+                return;
+            }
         }
     }
 }
@@ -66,7 +111,7 @@ impl CpuPool {
                 message: format!("cannot start {worker_count} worker threads"),
                 cause: Some(Box::new(error)),
             })?;
-        Ok(Self { pool: Arc::new(pool), lanes: Arc::default() })
+        Ok(Self { pool: Arc::new(pool), queue: Arc::default() })
     }
 
     /// Number of workers; each computation's worker number is below it.
@@ -74,7 +119,8 @@ impl CpuPool {
         self.pool.current_num_threads()
     }
 
-    /// Runs a computation on the pool and waits without blocking the caller's thread.
+    /// Runs a computation on the pool before those in lanes that have not begun, since what ends something gives memory back, and
+    /// waits without blocking the caller's thread.
     /// Errors: the computation's own, or a panic inside it: of `panic_kind`, reported with `what`. Dropping the future does not stop a
     /// computation that has begun; one that has not begun is skipped.
     pub async fn run<T, F>(
@@ -88,15 +134,17 @@ impl CpuPool {
         F: FnOnce(usize) -> Result<T, Failure> + Send + 'static,
     {
         let (job, result) = job(computation);
-        self.pool.spawn_fifo(job);
+        self.queue.jobs().first.push_back(Box::new(job));
+        self.run_one_later();
         awaited(result, what, panic_kind).await
     }
 
     /// The same for computations that add to something in common, which `lane` stands for: a free worker prefers one of a lane
-    /// that no other worker is busy with, so that each lane is mostly served by one worker at a time.
+    /// that no other worker is busy with, so that each lane is mostly served by one worker at a time. Beside the lane: whether several
+    /// workers have added to it before.
     pub async fn run_in_lane<T, F>(
         &self,
-        lane: i32,
+        (lane, is_split): (LaneKey, bool),
         what: impl FnOnce() -> String,
         panic_kind: ErrorKind,
         computation: F,
@@ -106,11 +154,15 @@ impl CpuPool {
         F: FnOnce(usize) -> Result<T, Failure> + Send + 'static,
     {
         let (job, result) = job(computation);
-        self.lanes.add(lane, Box::new(job));
-        let lanes = Arc::clone(&self.lanes);
-        // One call for each job that waits; which of them it runs is decided when its turn has come.
-        self.pool.spawn_fifo(move || lanes.run_one());
+        self.queue.jobs().waiting.push_back(Waiting { lane, is_split, job: Box::new(job) });
+        self.run_one_later();
         awaited(result, what, panic_kind).await
+    }
+
+    /// To be called once for each job that waits; which of them it runs is decided when its turn has come.
+    fn run_one_later(&self) {
+        let queue = Arc::clone(&self.queue);
+        self.pool.spawn_fifo(move || queue.run_one());
     }
 }
 
@@ -189,30 +241,106 @@ mod tests {
         assert!(after.unwrap());
     }
 
+    /// A queue whose jobs note their names; each may let other workers look for work while it runs.
+    struct Noted {
+        queue: Arc<Queue>,
+        order: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    impl Jobs {
+        fn is_idle(&self) -> bool {
+            self.left == 0 && self.busy.is_empty() && self.waiting.is_empty() && self.first.is_empty()
+        }
+    }
+
+    impl Noted {
+        fn new() -> Self {
+            Self { queue: Arc::default(), order: Arc::default() }
+        }
+
+        fn job(&self, name: &'static str, others: usize) -> Job {
+            let (queue, order) = (Arc::clone(&self.queue), Arc::clone(&self.order));
+            Box::new(move || {
+                order.lock().unwrap().push(name);
+                (0..others).for_each(|_| queue.run_one());
+                order.lock().unwrap().push("end");
+            })
+        }
+
+        fn add(&self, number: i32, name: &'static str, others: usize, is_split: bool) {
+            let job = self.job(name, others);
+            self.queue.jobs().waiting.push_back(Waiting { lane: ("days", number), is_split, job });
+        }
+
+        fn take_order(&self) -> Vec<&'static str> {
+            std::mem::take(&mut self.order.lock().unwrap())
+        }
+    }
+
     #[test]
     fn a_free_worker_prefers_a_lane_that_nobody_is_busy_with() {
-        let lanes = Arc::new(Lanes::default());
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let add = |lane: i32, name: &'static str, meanwhile: usize| {
-            let (all, order) = (Arc::clone(&lanes), Arc::clone(&order));
-            lanes.add(
-                lane,
-                Box::new(move || {
-                    order.lock().unwrap().push(name);
-                    // What other workers do while this one is busy.
-                    (0..meanwhile).for_each(|_| all.run_one());
-                }),
-            );
-        };
-        add(1, "a", 2);
-        add(1, "b", 0);
-        add(2, "c", 0);
-        lanes.run_one();
-        assert_eq!(*order.lock().unwrap(), ["a", "c", "b"], "the busy lane only if nothing else waits");
-        add(1, "d", 0);
-        add(2, "e", 0);
-        (0..3).for_each(|_| lanes.run_one());
-        assert_eq!(order.lock().unwrap()[3..], ["d", "e"], "in order of arrival if no lane is busy");
+        let noted = Noted::new();
+        noted.add(1, "a", 1, false);
+        noted.add(1, "b", 0, false);
+        noted.add(2, "c", 0, false);
+        noted.queue.run_one();
+        assert_eq!(noted.take_order(), ["a", "c", "end", "end"]);
+        noted.add(2, "d", 0, false);
+        (0..2).for_each(|_| noted.queue.run_one());
+        assert_eq!(noted.take_order(), ["b", "end", "d", "end"], "in order of arrival if no lane is busy");
+        noted.add(1, "e", 0, false);
+        noted.queue.jobs().first.push_back(noted.job("f", 0));
+        (0..2).for_each(|_| noted.queue.run_one());
+        assert_eq!(noted.take_order(), ["f", "end", "e", "end"], "what comes first");
+    }
+
+    #[test]
+    fn a_lane_is_split_for_a_backlog_and_where_it_is_split_already() {
+        let noted = Noted::new();
+        noted.add(1, "a", 1, false);
+        noted.add(1, "b", 0, false);
+        noted.queue.run_one();
+        assert_eq!(
+            noted.take_order(),
+            ["a", "end", "b", "end"],
+            "one is left to the worker that is busy with the lane"
+        );
+        assert!(noted.queue.jobs().is_idle());
+
+        noted.add(1, "c", 1, false);
+        noted.add(1, "d", 0, false);
+        noted.add(1, "e", 0, false);
+        (0..2).for_each(|_| noted.queue.run_one());
+        assert_eq!(noted.take_order(), ["c", "d", "end", "end", "e", "end"], "two are a backlog");
+
+        noted.add(1, "f", 1, true);
+        noted.add(1, "g", 0, true);
+        noted.queue.run_one();
+        assert_eq!(noted.take_order(), ["f", "g", "end", "end"], "nothing is gained by waiting");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_computation_runs_however_the_lanes_mix() {
+        for worker_count in 1..5 {
+            let pool = CpuPool::new(worker_count).unwrap();
+            let running = (0..2_000).map(|number| {
+                let pool = pool.clone();
+                async move {
+                    let computation = move |_| Ok(number);
+                    if number % 17 == 0 {
+                        return pool.run(String::new, ErrorKind::Bug, computation).await;
+                    }
+                    let lane = ("days", number % 3);
+                    pool.run_in_lane((lane, number % 5 == 0), String::new, ErrorKind::Bug, computation).await
+                }
+            });
+            let results = futures::future::join_all(running).await;
+            assert!(results.into_iter().enumerate().all(|(at, result)| result.unwrap() == i32::try_from(at).unwrap()));
+            // A worker puts its books in order after it has given the result.
+            while !pool.queue.jobs().is_idle() {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     #[tokio::test]

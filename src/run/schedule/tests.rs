@@ -103,6 +103,7 @@ fn rules(open_days: usize, gate: Gate, share: Option<Share>) -> DayRules {
         labels: LabelSettings { keys, rules: Semantics::Balanced.label_rules(false), cache_bytes: 1 << 16 },
         share,
         gate,
+        closing_waits: false,
     }
 }
 
@@ -296,4 +297,41 @@ fn the_first_of_large_days_is_read_alone_however_much_memory_there_is() {
     assert_eq!(schedule.take_complete_days().len(), 1);
     let begun: Vec<usize> = std::iter::from_fn(|| schedule.next_chunk()).collect();
     assert_eq!(begun, [2, 3], "it was small, and so the others are begun side by side");
+}
+
+#[test]
+fn while_closing_waits_one_large_day_is_opened() {
+    let mut plan = plain_plan(6);
+    plan.chunks.iter_mut().for_each(|chunk| chunk.row_count = 50_000);
+    let waits = || DayRules { worker_count: 2, closing_waits: true, ..rules(4, Gate::Open, None) };
+    let mut schedule = Schedule::new(&plan, scans(), waits());
+    let begun: Vec<usize> = std::iter::from_fn(|| schedule.next_chunk()).collect();
+    assert_eq!(begun, [0]);
+    schedule.closing_begins();
+    let begun: Vec<usize> = std::iter::from_fn(|| schedule.next_chunk()).collect();
+    assert_eq!(begun, [1, 2, 3]);
+
+    // Small days cost little while they wait.
+    plan.chunks.iter_mut().for_each(|chunk| chunk.row_count = 1);
+    let mut schedule = Schedule::new(&plan, scans(), waits());
+    assert_eq!(std::iter::from_fn(|| schedule.next_chunk()).count(), 6);
+}
+
+#[test]
+fn days_that_take_turns_keep_step_in_each_scan() {
+    let scans = scans();
+    let [feeding, _] = feeding_and_waiting(&scans);
+    let small = scans.iter().position(|scan| scan.after.is_none() && scan.name != scans[feeding].name).unwrap();
+    // The first day comes alone; of the other two, one has a small object more.
+    let chunks =
+        [(small, 1), (small, 1), (small, 2), (feeding, 0), (feeding, 1), (feeding, 1), (feeding, 2), (feeding, 2)];
+    let plan = plan(3, &chunks.map(|(scan, number)| (scan, days(&[number]))));
+    let order = in_turns(&plan, &scans, 2, |_| true);
+    let days_of = |scan: usize| {
+        let chunks = order.iter().map(|chunk| &plan.chunks[*chunk]).filter(move |chunk| chunk.scan == scan);
+        chunks.map(|chunk| chunk.days[0].0 - FIRST).collect::<Vec<_>>()
+    };
+    assert_eq!([days_of(feeding), days_of(small)], [vec![0, 1, 2, 1, 2], vec![1, 2, 1]]);
+    let scans_of: Vec<usize> = order.iter().skip(1).map(|chunk| plan.chunks[*chunk].scan).collect();
+    assert_eq!(scans_of.chunk_by(|a, b| a == b).count(), 2, "one scan after the other: {scans_of:?}");
 }
