@@ -107,6 +107,8 @@ pub struct DayState {
     scans: Arc<Vec<CompiledScan>>,
     names: Vec<(&'static str, NameStore)>,
     lanes: Vec<LaneState>,
+    /// Held by a worker that looks for a free lane.
+    looking: Mutex<()>,
     /// Bytes of texts that a lane may remember of a column.
     pub(super) text_bytes: usize,
     /// The pairs of ids that the one scan with a members kernel looks for.
@@ -211,6 +213,7 @@ impl DayState {
             scans,
             names,
             lanes,
+            looking: Mutex::new(()),
             text_bytes: labels.cache_bytes / worker_count.max(1),
             pairs: OnceLock::new(),
             stats: Mutex::new(Vec::new()),
@@ -242,10 +245,13 @@ impl DayState {
     /// A lane of its own for a chunk of a scan: a free one that the scan has been added to, else the first that is free, so that a day
     /// which gets one chunk at a time has one table.
     pub(super) fn lane(&self, scan: usize) -> Lane<'_> {
-        let is_free = |lane: &&LaneState| !lane.is_taken.swap(true, Ordering::Acquire);
-        let used = self.lanes.iter().filter(|lane| lane.is_used[scan].load(Ordering::Relaxed)).find(is_free);
-        let state = used.or_else(|| self.lanes.iter().find(is_free));
+        // One worker at a time looks: a lane could be left behind its back and taken before it.
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = |lane: &&LaneState| !lane.is_taken.load(Ordering::Acquire);
+        let free = || self.lanes.iter().filter(is_free);
+        let state = free().find(|lane| lane.is_used[scan].load(Ordering::Relaxed)).or_else(|| free().next());
         let state = state.expect("a worker adds one chunk at a time, and each has a lane");
+        state.is_taken.store(true, Ordering::Relaxed);
         state.is_used[scan].store(true, Ordering::Relaxed);
         Lane { state }
     }
@@ -361,7 +367,7 @@ impl DayState {
 
 impl KernelPartial {
     /// Number of groups where rows are grouped.
-    fn group_count(&self) -> usize {
+    pub fn group_count(&self) -> usize {
         match self {
             KernelPartial::Grouped(partial) => partial.len(),
             _ => 0,
@@ -408,14 +414,18 @@ mod tests {
     use crate::rollups::semantics::Semantics;
     use crate::runtime::memory_book::MemoryBook;
 
-    #[test]
-    fn a_scan_keeps_to_its_table_as_long_as_its_chunks_come_one_at_a_time() {
+    fn day(worker_count: usize) -> DayState {
         let scans = ocp_daily_summary::scans(Semantics::Balanced, |_| true);
         let scans = Arc::new(scans.iter().map(CompiledScan::new).collect::<Vec<_>>());
         let keys = Arc::new(EnabledKeys::new(Vec::new()));
         let labels = LabelSettings { keys, rules: Semantics::Balanced.label_rules(false), cache_bytes: 0 };
         let account = Account::new(&MemoryBook::unlimited(), 0);
-        let day = DayState::new(UsageDay(1), scans, 2, labels, &GroupCounts::default(), account);
+        DayState::new(UsageDay(1), scans, worker_count, labels, &GroupCounts::default(), account)
+    }
+
+    #[test]
+    fn a_scan_keeps_to_its_table_as_long_as_its_chunks_come_one_at_a_time() {
+        let day = day(2);
         let of_others = day.lane(1);
         drop((day.lane(0), of_others));
         drop((day.lane(0), day.lane(1)));
@@ -423,5 +433,18 @@ mod tests {
         let _one = day.lane(0);
         let _other = day.lane(0);
         assert!(day.is_split(0) && !day.is_split(1));
+    }
+
+    #[test]
+    fn as_many_workers_as_lanes_always_find_one_of_their_own() {
+        for _ in 0..200 {
+            let day = day(3);
+            std::thread::scope(|scope| {
+                for worker in 0..3 {
+                    let day = &day;
+                    scope.spawn(move || (0..100).for_each(|turn| drop(day.lane((worker + turn) % 2))));
+                }
+            });
+        }
     }
 }

@@ -33,15 +33,15 @@ pub fn merge(day: &DayState) -> (DayTables<'_>, LabelRowCounts) {
     (tables, label_rows)
 }
 
-/// Folds the lanes' partial results of one kernel into the first one.
+/// Folds the lanes' partial results of one kernel into the largest one.
 fn merge_lanes(
     day: &DayState,
     scan: &CompiledScan,
     kernel: &CompiledKernel,
-    lanes: Vec<KernelPartial>,
+    mut lanes: Vec<KernelPartial>,
 ) -> KernelPartial {
-    let mut lanes = lanes.into_iter();
-    let mut merged = lanes.next().expect("a day has at least one lane");
+    let largest = (0..lanes.len()).max_by_key(|lane| lanes[*lane].group_count());
+    let mut merged = lanes.swap_remove(largest.expect("a day has at least one lane"));
     for other in lanes {
         match (kernel, &mut merged, other) {
             (

@@ -18,6 +18,7 @@ mod roles;
 mod schedule;
 mod shards;
 mod sinks;
+mod turns;
 mod unchanged;
 mod units;
 pub mod verify;

@@ -252,7 +252,7 @@ fn footers_fit(context: &Context<'_>, prepared: &PreparedWindow) -> Result<(), F
 }
 
 /// Writes the days that were decided to be written, all of them or only some. Roles that are still to come are derived meanwhile:
-/// the first days are read, and wait for them before they are closed.
+/// a large day, or small ones, are read, and wait for them before they are closed.
 async fn write_decided_days(
     context: &Context<'_>,
     prepared: &mut PreparedWindow,

@@ -19,7 +19,7 @@ pub struct CpuPool {
 /// What computations add to in common: of which pass, and its number there.
 pub type LaneKey = (&'static str, i32);
 
-/// With so many computations waiting, several workers add to the same thing.
+/// With so many computations of busy lanes waiting, several workers add to the same thing.
 const BACKLOG: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -36,7 +36,7 @@ struct Jobs {
     waiting: VecDeque<Waiting>,
     /// Keys of those under way.
     busy: Vec<LaneKey>,
-    /// How often a worker left those that wait to the worker that is busy with their lane.
+    /// How often a worker left those that wait to the ones that are busy with their lanes: whoever is done next looks again.
     left: usize,
 }
 
@@ -60,8 +60,7 @@ impl Jobs {
         let split = || waiting.iter().position(|waiting| waiting.is_split);
         let backlog = || (waiting.len() >= BACKLOG).then_some(0);
         let Some(position) = free.or_else(split).or_else(backlog) else {
-            // Its worker comes back for it.
-            self.left += waiting.len();
+            self.left += 1;
             return None;
         };
         let Waiting { lane, job, .. } = waiting.remove(position)?;
@@ -85,15 +84,18 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one that waits, unless it is left to another worker; and after it those that were left to this one.
-    fn run_one(&self) {
-        loop {
-            let next = self.jobs().take();
-            let Some((lane, job)) = next else { return };
-            job();
-            if !self.jobs().done(lane) {
-                return;
-            }
+    /// Runs one that waits, unless it is left to a worker that is busy with its lane. Answers whether somebody has to look again.
+    fn run_one(&self) -> bool {
+        let next = self.jobs().take();
+        let Some((lane, job)) = next else { return false };
+        job();
+        self.jobs().done(lane)
+    }
+
+    /// The same on a worker, which looks again as a task of its own: what waits for this one to end need not wait for the next.
+    fn run_one_on_worker(self: Arc<Self>) {
+        if self.run_one() {
+            rayon::spawn_fifo(move || self.run_one_on_worker());
         }
     }
 }
@@ -162,7 +164,7 @@ impl CpuPool {
     /// To be called once for each job that waits; which of them it runs is decided when its turn has come.
     fn run_one_later(&self) {
         let queue = Arc::clone(&self.queue);
-        self.pool.spawn_fifo(move || queue.run_one());
+        self.pool.spawn_fifo(move || queue.run_one_on_worker());
     }
 }
 
@@ -262,7 +264,7 @@ mod tests {
             let (queue, order) = (Arc::clone(&self.queue), Arc::clone(&self.order));
             Box::new(move || {
                 order.lock().unwrap().push(name);
-                (0..others).for_each(|_| queue.run_one());
+                (0..others).for_each(|_| assert!(!queue.run_one()));
                 order.lock().unwrap().push("end");
             })
         }
@@ -283,14 +285,14 @@ mod tests {
         noted.add(1, "a", 1, false);
         noted.add(1, "b", 0, false);
         noted.add(2, "c", 0, false);
-        noted.queue.run_one();
+        assert!(!noted.queue.run_one());
         assert_eq!(noted.take_order(), ["a", "c", "end", "end"]);
         noted.add(2, "d", 0, false);
-        (0..2).for_each(|_| noted.queue.run_one());
+        (0..2).for_each(|_| assert!(!noted.queue.run_one()));
         assert_eq!(noted.take_order(), ["b", "end", "d", "end"], "in order of arrival if no lane is busy");
         noted.add(1, "e", 0, false);
         noted.queue.jobs().first.push_back(noted.job("f", 0));
-        (0..2).for_each(|_| noted.queue.run_one());
+        (0..2).for_each(|_| assert!(!noted.queue.run_one()));
         assert_eq!(noted.take_order(), ["f", "end", "e", "end"], "what comes first");
     }
 
@@ -299,7 +301,8 @@ mod tests {
         let noted = Noted::new();
         noted.add(1, "a", 1, false);
         noted.add(1, "b", 0, false);
-        noted.queue.run_one();
+        assert!(noted.queue.run_one(), "somebody has to look again");
+        assert!(!noted.queue.run_one());
         assert_eq!(
             noted.take_order(),
             ["a", "end", "b", "end"],
@@ -310,12 +313,12 @@ mod tests {
         noted.add(1, "c", 1, false);
         noted.add(1, "d", 0, false);
         noted.add(1, "e", 0, false);
-        (0..2).for_each(|_| noted.queue.run_one());
+        (0..2).for_each(|_| assert!(!noted.queue.run_one()));
         assert_eq!(noted.take_order(), ["c", "d", "end", "end", "e", "end"], "two are a backlog");
 
         noted.add(1, "f", 1, true);
         noted.add(1, "g", 0, true);
-        noted.queue.run_one();
+        assert!(!noted.queue.run_one());
         assert_eq!(noted.take_order(), ["f", "g", "end", "end"], "nothing is gained by waiting");
     }
 

@@ -268,7 +268,16 @@ fn what_waits_comes_after_what_it_waits_for_whatever_the_order_of_days() {
             for workers in 1..4 {
                 let share = share(index, count);
                 let order = in_turns(&plan, &scans, workers, |day| share.has(day));
-                assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), plan.chunks.len());
+                let all: Vec<usize> = (0..plan.chunks.len()).collect();
+                assert_eq!(
+                    {
+                        let mut sorted = order.clone();
+                        sorted.sort_unstable();
+                        sorted
+                    },
+                    all,
+                    "each once"
+                );
                 for (position, chunk) in
                     order.iter().enumerate().filter(|(_, chunk)| plan.chunks[**chunk].scan == waiting)
                 {
@@ -303,8 +312,8 @@ fn the_first_of_large_days_is_read_alone_however_much_memory_there_is() {
 fn while_closing_waits_one_large_day_is_opened() {
     let mut plan = plain_plan(6);
     plan.chunks.iter_mut().for_each(|chunk| chunk.row_count = 50_000);
-    let waits = || DayRules { worker_count: 2, closing_waits: true, ..rules(4, Gate::Open, None) };
-    let mut schedule = Schedule::new(&plan, scans(), waits());
+    let waits = |gate| DayRules { worker_count: 2, closing_waits: true, ..rules(4, gate, None) };
+    let mut schedule = Schedule::new(&plan, scans(), waits(Gate::Open));
     let begun: Vec<usize> = std::iter::from_fn(|| schedule.next_chunk()).collect();
     assert_eq!(begun, [0]);
     schedule.closing_begins();
@@ -313,8 +322,15 @@ fn while_closing_waits_one_large_day_is_opened() {
 
     // Small days cost little while they wait.
     plan.chunks.iter_mut().for_each(|chunk| chunk.row_count = 1);
-    let mut schedule = Schedule::new(&plan, scans(), waits());
+    let mut schedule = Schedule::new(&plan, scans(), waits(Gate::Open));
     assert_eq!(std::iter::from_fn(|| schedule.next_chunk()).count(), 6);
+    let mut schedule = Schedule::new(&plan, scans(), waits(CLAIMS));
+    let next = || {
+        let claim = schedule.next_claim();
+        claim.into_iter().for_each(|day| schedule.claimed(day, Ok(true)));
+        schedule.next_chunk()
+    };
+    assert_eq!(std::iter::from_fn(next).count(), 4, "a pod leaves others to others all the same");
 }
 
 #[test]
