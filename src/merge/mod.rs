@@ -40,7 +40,8 @@ fn merge_lanes(
     kernel: &CompiledKernel,
     mut lanes: Vec<KernelPartial>,
 ) -> KernelPartial {
-    let largest = (0..lanes.len()).max_by_key(|lane| lanes[*lane].group_count());
+    // The first one where none has groups: mostly the others are empty.
+    let largest = (0..lanes.len()).rev().max_by_key(|lane| lanes[*lane].group_count());
     let mut merged = lanes.swap_remove(largest.expect("a day has at least one lane"));
     for other in lanes {
         match (kernel, &mut merged, other) {
