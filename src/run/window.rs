@@ -331,7 +331,8 @@ async fn write_days_with(
 ) -> Result<Outcome<ClosedDay>, Failure> {
     context.progress.expect(plan.row_count(), plan.days.len() as u64);
     let close = |day: CompleteDay| close_day(context, decisions, facts, sink, day);
-    let mut pipeline = pipeline(context, reference, sink.parallel_days() + context.pool.worker_count());
+    let open_days = sink.parallel_days() + sink.days_ahead(context.pool.worker_count());
+    let mut pipeline = pipeline(context, reference, open_days);
     let source = context.config.source.uuid;
     pipeline.rules.share = context.sharing.share(source);
     if facts.get().is_none() {

@@ -129,6 +129,12 @@ pub trait Sink: Send + Sync {
     /// How many days may be written at the same time.
     fn parallel_days(&self) -> usize;
 
+    /// How many more may be read meanwhile: one for each worker, unless the target is so much slower than reading that one is
+    /// enough for it never to wait. Each is held until it is written.
+    fn days_ahead(&self, worker_count: usize) -> usize {
+        worker_count
+    }
+
     /// Whether rows are looked at. A target that only counts them says no, and gets rows whose batches were all made once.
     fn reads_rows(&self) -> bool {
         true

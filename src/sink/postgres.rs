@@ -197,6 +197,11 @@ impl Sink for PostgresSink {
         self.shared.connections
     }
 
+    /// A worker reads a day several times as fast as a connection writes its rows.
+    fn days_ahead(&self, _worker_count: usize) -> usize {
+        1
+    }
+
     fn recorded(&self, window: Window) -> BoxFuture<'_, Result<Option<RecordedDays>, Failure>> {
         const ACTION: &str = "reading the ledger";
         let (table, source_uuid) = (&self.shared.table, self.shared.options.source_uuid);

@@ -29,6 +29,7 @@ const READ_WITH_FOOTER_BYTES: u64 = 64 * 1024;
 /// A target that takes its time and notes when each day was committed.
 struct SlowSink {
     takes: Duration,
+    days_ahead: usize,
     days: Mutex<Vec<Committed>>,
 }
 
@@ -41,7 +42,11 @@ struct Committed {
 
 impl SlowSink {
     fn new(takes: Duration) -> Arc<Self> {
-        Arc::new(Self { takes, days: Mutex::new(Vec::new()) })
+        Self::with_days_ahead(takes, 2)
+    }
+
+    fn with_days_ahead(takes: Duration, days_ahead: usize) -> Arc<Self> {
+        Arc::new(Self { takes, days_ahead, days: Mutex::new(Vec::new()) })
     }
 
     fn committed(&self) -> Vec<Committed> {
@@ -65,6 +70,10 @@ impl Sink for SlowSink {
 
     fn parallel_days(&self) -> usize {
         1
+    }
+
+    fn days_ahead(&self, _worker_count: usize) -> usize {
+        self.days_ahead
     }
 }
 
@@ -160,6 +169,25 @@ async fn the_first_day_is_committed_before_the_last_is_fetched() {
     let overlapping = (1..DAY_COUNT).filter(|number| first_fetch(&reads, &days[*number]) < committed[number - 1].ended);
     assert!(overlapping.count() >= DAY_COUNT / 2, "days are fetched while the target works");
     assert!(report.peak_chunk_bytes <= 512 << 10, "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_days_are_read_ahead_than_the_target_wants() {
+    let pods = 2 * MANY_PODS;
+    let server = server_with_days(pods, 24 * 100).await;
+    for days_ahead in [1, 2] {
+        let sink = SlowSink::with_days_ahead(Duration::from_millis(100), days_ahead);
+        let reads_before = server.reads().len();
+        // Room for all of these, but not so much that days are small beside it.
+        run_slowly(&server, pods, "2MiB", &sink).await;
+        let (reads, committed) = (server.reads().split_off(reads_before), sink.committed());
+        let held = days().into_iter().enumerate().map(|(number, day)| {
+            let begins = first_fetch(&reads, &day);
+            number - committed.iter().filter(|day| day.ended < begins).count()
+        });
+        // The last of those ahead begins beside the one that is written and the others that were read before.
+        assert_eq!(held.max(), Some(days_ahead));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
