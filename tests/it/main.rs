@@ -48,3 +48,5 @@ mod stopped_commands;
 mod stopping;
 mod storage;
 mod verify;
+#[cfg(feature = "sql")]
+mod verify_golden;

@@ -6,20 +6,13 @@ use std::path::{Path, PathBuf};
 use futures::{StreamExt, pin_mut};
 use gristmill::config::Postgres;
 use gristmill::generate::{GenerateOptions, generate};
-use gristmill::rollups::semantics::Semantics;
-use gristmill::run::RunOptions;
-use gristmill::run::verify::{VerifyOptions, verify_target};
 use gristmill::schema::target::{OCP_DAILY_SUMMARY, TargetType};
-use gristmill::telemetry::progress::Progress;
 use gristmill::time::UsageDay;
-use gristmill::verify::{Against, Tolerance};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
 use crate::binary::{Ended, Invocation};
-use crate::case::{Case, Expected, PROFILES};
-use crate::case_postgres;
 use crate::database;
 use crate::delivery::into_postgres;
 
@@ -725,47 +718,6 @@ async fn what_cannot_be_compared_is_said() {
     let mut settings = bed.settings.clone();
     settings["target"]["kind"] = json!("none");
     verify(&settings, SHADOW, &[]).await.expect(2, &["target.kind none keeps no rows"]);
-}
-
-/// Cases in which rows share an identity, labels are null, or names are reserved.
-#[cfg(feature = "sql")]
-const ODD_CASES: [&str; 6] = [
-    "13-storage-cost-category",
-    "24-storage-no-pod",
-    "h03-null-labels",
-    "h05-node-label-fanout",
-    "h14-encodings",
-    "h27-reserved-namespaces",
-];
-
-#[cfg(feature = "sql")]
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_of_the_parity_profiles_are_equal_to_themselves() {
-    let mut compared = 0;
-    for (name, profile) in ODD_CASES.into_iter().flat_map(|name| PROFILES.map(|profile| (name, profile))) {
-        let case = Case::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name), "input");
-        if matches!(case.expected(profile), Expected::Error(_)) {
-            continue;
-        }
-        let postgres = database::database().await;
-        let month = UsageDay::from_date(case.text("start_date").parse().unwrap()).month();
-        let _client = case_postgres::prepare(&case, &postgres, month).await;
-        let config = case.postgres_config(profile, &postgres);
-        let run = gristmill::run::run(&config, &RunOptions::default(), &Progress::hidden()).await;
-        assert_eq!(run.exit_code, 0, "{name}, {profile}: {run:#?}");
-        let mut sides = vec![Against::Recompute];
-        if profile == Semantics::SelfHosted {
-            // The reference's own rows.
-            sides.push(Against::Files(case.folder.join("expected.csv")));
-        }
-        for against in sides {
-            let options = VerifyOptions { against, against_config: None, tolerance: Tolerance::DEFAULT };
-            let reports = verify_target(&config, &options, &Progress::hidden()).await.unwrap();
-            assert_eq!(reports.exit_code(), 0, "{name}, {profile}: {}", reports.text());
-            compared += 1;
-        }
-    }
-    assert!(compared > 20, "{compared} comparisons");
 }
 
 fn written(folder: &Path, settings: &Value) -> PathBuf {
