@@ -37,6 +37,8 @@ done
 [ "${#parts[@]}" -gt 0 ] || parts=(objects labels kills faults fuzz)
 
 export SOAK_OBJECTS=$objects SOAK_LABELS=$labels SOAK_KILLS=$kills SOAK_ROUNDS=$rounds SOAK_SEEDS=$seeds SOAK_SEED=$seed
+# Delayed requests wait so long; much less in the test suite.
+export SOAK_DELAY_MILLIS=2000
 test_of() { # test_of ARGUMENTS…: one part by cargo, its output shown
     timeout 3600 cargo test --locked "$@"
 }
