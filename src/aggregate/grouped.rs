@@ -189,6 +189,12 @@ impl GroupedPartial {
     }
 
     fn look_up(&mut self, key: &[u32]) -> u32 {
+        if let Some(guess) = self.trail.further_guess()
+            && self.is_key_of(guess, key)
+        {
+            self.trail.guessed_further(&self.keys);
+            return guess;
+        }
         if let Some(guess) = self.trail.second_guess()
             && self.is_key_of(guess, key)
         {

@@ -66,6 +66,22 @@ impl KeyTrail {
         self.trail.guessed();
     }
 
+    /// The group that is expected if the last rows took the places of others, or if one is gone.
+    pub fn further_guess(&self) -> Option<u32> {
+        self.trail.further_guess()
+    }
+
+    /// The further guess was right. `keys` are those of all groups, one after the other.
+    pub fn guessed_further(&mut self, keys: &[u32]) {
+        let width = self.keys.len();
+        for step in self.trail.guessed_further() {
+            let group = self.trail.steps()[step] as usize;
+            for (steps, id) in self.keys.iter_mut().zip(&keys[group * width..(group + 1) * width]) {
+                steps[step] = *id;
+            }
+        }
+    }
+
     /// The group that followed the last group elsewhere, if the last row had to be looked up.
     pub fn second_guess(&self) -> Option<u32> {
         self.trail.second_guess()
@@ -78,7 +94,7 @@ impl KeyTrail {
         self.keys.iter_mut().for_each(|part| part.truncate(step_count));
     }
 
-    /// Both guesses were wrong: the row with this key belongs to `group`.
+    /// All guesses were wrong: the row with this key belongs to `group`.
     pub fn missed(&mut self, group: u32, key: &[u32]) {
         let step_count = self.trail.steps().len();
         self.trail.missed(group);
@@ -106,10 +122,13 @@ mod tests {
     /// Places on the trail after each row: found row by row, and by many rows at once.
     fn both_ways(rows: &[u32]) -> [Vec<usize>; 2] {
         let key_of = |group: u32| [group / 7, group];
+        let keys: Vec<u32> = (0..2_000).flat_map(key_of).collect();
         let (mut trail, mut one_by_one) = (KeyTrail::new(2), Vec::new());
         for group in rows {
             if trail.guess() == Some(*group) {
                 trail.guessed();
+            } else if trail.further_guess() == Some(*group) {
+                trail.guessed_further(&keys);
             } else if trail.second_guess() == Some(*group) {
                 trail.guessed_second();
             } else {
@@ -128,14 +147,19 @@ mod tests {
             row += followed.len();
             let Some(group) = rows.get(row) else { break };
             assert_ne!(trail.guess(), Some(*group), "a row that follows was not taken");
-            if trail.second_guess() == Some(*group) {
+            if trail.further_guess() == Some(*group) {
+                trail.guessed_further(&keys);
+            } else if trail.second_guess() == Some(*group) {
                 trail.guessed_second();
             } else {
                 trail.missed(*group, &key_of(*group));
             }
             at_once.push(trail.trail.next());
             row += 1;
-            assert!(trail.keys.iter().all(|part| part.len() == trail.trail.steps().len()));
+            for (part, steps) in trail.keys.iter().enumerate() {
+                let expected: Vec<u32> = trail.trail.steps().iter().map(|group| key_of(*group)[part]).collect();
+                assert_eq!(*steps, expected);
+            }
         }
         [one_by_one, at_once]
     }
@@ -149,7 +173,12 @@ mod tests {
         changed.remove(500);
         changed.insert(100, 1000);
         changed.insert(300, 1001);
-        rows.extend(changed);
+        rows.extend(&changed);
+        // Pods in the place of others.
+        changed[200] = 1002;
+        changed.splice(400..403, [1003, 1004, 7]);
+        changed.splice(600..610, 1005..1015);
+        rows.extend(changed.repeat(3));
         // Rows in no order.
         let mut group: u32 = 1;
         rows.extend((0..5_000).map(|_| {

@@ -10,24 +10,43 @@ use super::trail::Trail;
 /// The most bytes of texts that are remembered, however much memory there is; beyond them, or fewer where memory is short,
 /// everything is forgotten, and remembered anew.
 const MOST_BYTES: usize = 32 << 20;
+/// Bytes of texts for which room is made at once.
+const BLOCK_BYTES: usize = 256 << 10;
 
 /// Texts of one column of a lane, with their ids.
 #[derive(Debug)]
 pub struct KnownTexts {
-    /// All texts, one after the other.
-    texts: String,
-    /// Per text where it ends, and its id.
-    known: Vec<(usize, u32)>,
-    index: HashTable<u32>,
+    /// All texts, one after the other, in blocks: what is there stays where it is.
+    blocks: Vec<Vec<u8>>,
+    text_bytes: usize,
+    known: Vec<Known>,
+    index: HashTable<Place>,
     trail: Trail,
     most_bytes: usize,
+}
+
+/// One text: where it is, and its id.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    block: u32,
+    start: u32,
+    end: u32,
+    id: u32,
+}
+
+/// The place of a text among the known. Its hash lies beside it, so that a table that grows need not read the texts again.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u32,
+    number: u32,
 }
 
 impl KnownTexts {
     /// None yet, and never more than so many bytes of them.
     pub fn new(most_bytes: usize) -> Self {
         Self {
-            texts: String::new(),
+            blocks: Vec::new(),
+            text_bytes: 0,
             known: Vec::new(),
             index: HashTable::new(),
             trail: Trail::default(),
@@ -38,21 +57,27 @@ impl KnownTexts {
     /// The id of a text, resolved if it is new.
     pub fn id_of<E>(&mut self, text: &str, resolve: impl FnOnce(&str) -> Result<u32, E>) -> Result<u32, E> {
         if let Some(guess) = self.trail.guess()
-            && self.text(guess) == text
+            && self.text(guess) == text.as_bytes()
         {
             self.trail.guessed();
             return Ok(self.id(guess));
         }
+        if let Some(guess) = self.trail.further_guess()
+            && self.text(guess) == text.as_bytes()
+        {
+            self.trail.guessed_further();
+            return Ok(self.id(guess));
+        }
         if let Some(guess) = self.trail.second_guess()
-            && self.text(guess) == text
+            && self.text(guess) == text.as_bytes()
         {
             self.trail.guessed_second();
             return Ok(self.id(guess));
         }
-        let hash = hash_of(text);
-        let found = self.index.find(hash, |number| self.text(*number) == text).copied();
-        let number = match found {
-            Some(number) => number,
+        let hash = (hash_of(text) >> 32) as u32;
+        let is_text = |place: &Place| place.hash == hash && self.text(place.number) == text.as_bytes();
+        let number = match self.index.find(spread(hash), is_text) {
+            Some(place) => place.number,
             None => {
                 let id = resolve(text)?;
                 self.add(hash, text, id)
@@ -64,37 +89,50 @@ impl KnownTexts {
 
     /// Approximate size in bytes.
     pub fn state_bytes(&self) -> usize {
-        self.texts.capacity()
-            + self.known.capacity() * size_of::<(usize, u32)>()
+        self.text_bytes
+            + self.known.capacity() * size_of::<Known>()
             + self.index.allocation_size()
             + self.trail.state_bytes()
     }
 
-    fn add(&mut self, hash: u64, text: &str, id: u32) -> u32 {
-        if self.texts.len() + text.len() > self.most_bytes {
+    fn add(&mut self, hash: u32, text: &str, id: u32) -> u32 {
+        if self.text_bytes + text.len() > self.most_bytes {
             *self = Self::new(self.most_bytes);
         }
-        let number = u32::try_from(self.known.len()).expect("bounded bytes hold fewer than 2^32 distinct texts");
-        self.texts.push_str(text);
-        self.known.push((self.texts.len(), id));
-        let (texts, known) = (&self.texts, &self.known);
-        self.index.insert_unique(hash, number, |number| hash_of(text_of(texts, known, *number)));
+        let number = position(self.known.len());
+        let has_room = |block: &Vec<u8>| block.capacity() - block.len() >= text.len();
+        if !self.blocks.last().is_some_and(has_room) {
+            self.blocks.push(Vec::with_capacity(text.len().max(BLOCK_BYTES.min(self.most_bytes))));
+        }
+        let last = self.blocks.len() - 1;
+        let block = &mut self.blocks[last];
+        let start = block.len();
+        block.extend_from_slice(text.as_bytes());
+        self.known.push(Known { block: position(last), start: position(start), end: position(block.len()), id });
+        self.text_bytes += text.len();
+        self.index.insert_unique(spread(hash), Place { hash, number }, |place| spread(place.hash));
         number
     }
 
-    fn text(&self, number: u32) -> &str {
-        text_of(&self.texts, &self.known, number)
+    #[inline]
+    fn text(&self, number: u32) -> &[u8] {
+        let Known { block, start, end, .. } = self.known[number as usize];
+        &self.blocks[block as usize][start as usize..end as usize]
     }
 
     fn id(&self, number: u32) -> u32 {
-        self.known[number as usize].1
+        self.known[number as usize].id
     }
 }
 
-fn text_of<'a>(texts: &'a str, known: &[(usize, u32)], number: u32) -> &'a str {
-    let number = number as usize;
-    let start = if number == 0 { 0 } else { known[number - 1].0 };
-    &texts[start..known[number].0]
+/// Bytes are bounded, and Parquet has no text of more than 2^31 bytes.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).expect("bounded bytes hold fewer than 2^32 of anything")
+}
+
+/// The table looks at the lowest and the highest bits.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// Hash of a text, the same in each process.
@@ -140,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn texts_of_all_blocks_are_known() {
+        let mut known = KnownTexts::new(usize::MAX);
+        let texts: Vec<String> = (0..20).map(|number| number.to_string().repeat(BLOCK_BYTES / 10)).collect();
+        for (id, text) in (0..20).zip(&texts) {
+            assert_eq!(known.id_of(text, |_| Ok::<u32, Infallible>(id)), Ok(id));
+        }
+        assert!(known.blocks.len() > 2);
+        for (id, text) in (0..20_u32).zip(&texts).rev() {
+            assert_eq!(known.id_of(text, |_| Err("asked again")), Ok(id));
+        }
+    }
+
+    #[test]
     fn more_than_fits_is_forgotten_and_resolved_anew() {
         forgets(KnownTexts::new(usize::MAX), MOST_BYTES);
         forgets(KnownTexts::new(3_000), 3_000);
@@ -155,7 +206,8 @@ mod tests {
                 Ok::<u32, Infallible>(u32::try_from(round).unwrap())
             });
             assert_eq!((id, asked), (Ok(u32::try_from(round).unwrap()), true), "{round}");
-            assert!(known.texts.len() <= most_bytes);
+            assert!(known.text_bytes <= most_bytes);
+            assert_eq!(known.blocks.iter().map(Vec::len).sum::<usize>(), known.text_bytes);
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The order in which groups came so far → a guess at the group of the next row.
 //!
 //! Reports repeat the same pods in nearly the same order hour by hour. A guess costs one comparison with a key that lies
-//! next to the previous one, asking the index costs a hash and a random access. Guesses only save time: each is checked.
+//! next to the previous one, asking the index costs a hash and a random access. Pods come and go, and are replaced: the order is
+//! corrected as it is met. Guesses only save time: each is checked.
+
+use std::ops::Range;
 
 /// Not part of the trail.
 const NOWHERE: u32 = u32::MAX;
 /// Rows in a row that left the trail before it is taken up again elsewhere.
-const MAX_STRAYS: u32 = 3;
+const MAX_STRAYS: usize = 3;
 
 /// Groups in the order of the rows of one pass over the day's pods, and where the last row stood.
 #[derive(Debug, Default)]
@@ -18,7 +21,9 @@ pub struct Trail {
     next: usize,
     /// Place after the one where the last group also stands.
     other: usize,
-    strays: u32,
+    /// Groups of the last rows, which left the trail, as far as there is room.
+    strays: [u32; MAX_STRAYS],
+    stray_count: usize,
     /// Whether the last step repeats an earlier one, which may turn out to be the beginning of the next pass.
     ends_in_repetition: bool,
 }
@@ -41,7 +46,7 @@ impl Trail {
     pub fn followed(&mut self, row_count: usize) {
         if row_count > 0 {
             self.next += row_count;
-            self.strays = 0;
+            self.stray_count = 0;
         }
     }
 
@@ -53,6 +58,28 @@ impl Trail {
     /// Place of the expected group among the steps; their number where none is expected.
     pub fn next(&self) -> usize {
         self.next
+    }
+
+    /// The group that is expected if one pod of the last pass is gone, or if the last rows are those of pods that took the places of
+    /// others, as the pods of a new version do.
+    pub fn further_guess(&self) -> Option<u32> {
+        self.steps.get(self.next + self.strays().len().max(1)).copied()
+    }
+
+    /// The further guess was right. Returns the steps that were replaced by the groups of the last rows.
+    pub fn guessed_further(&mut self) -> Range<usize> {
+        let count = self.strays().len();
+        let replaced = self.next..self.next + count;
+        for (step, group) in replaced.clone().zip(self.strays) {
+            self.steps[step] = group;
+            let place = &mut self.places[group as usize];
+            if *place == NOWHERE {
+                *place = u32::try_from(step).unwrap_or(NOWHERE);
+            }
+        }
+        self.next += count.max(1) + 1;
+        self.forget();
+        replaced
     }
 
     /// The group that followed the last group elsewhere, if the last row had to be looked up.
@@ -69,7 +96,7 @@ impl Trail {
         self.forget();
     }
 
-    /// Both guesses were wrong: the row belongs to `group`.
+    /// All guesses were wrong: the row belongs to `group`.
     pub fn missed(&mut self, group: u32) {
         let at = group as usize;
         if at >= self.places.len() {
@@ -79,13 +106,11 @@ impl Trail {
         if self.next >= self.steps.len() {
             return self.learn(group);
         }
-        if self.steps.get(self.next + 1) == Some(&group) {
-            // One pod of the last pass is gone.
-            self.next += 2;
-            return self.forget();
+        if let Some(stray) = self.strays.get_mut(self.stray_count) {
+            *stray = group;
         }
-        self.strays += 1;
-        let is_lost = self.strays > MAX_STRAYS;
+        self.stray_count += 1;
+        let is_lost = self.stray_count > MAX_STRAYS;
         if place != NOWHERE {
             self.other = place as usize + 1;
             self.next = if is_lost { self.other } else { self.next };
@@ -93,6 +118,11 @@ impl Trail {
             self.next = self.steps.len();
             self.learn(group);
         }
+    }
+
+    /// Groups of the last rows that left the trail; none once it is taken up elsewhere.
+    fn strays(&self) -> &[u32] {
+        self.strays.get(..self.stray_count).unwrap_or_default()
     }
 
     /// Makes room for a pass over so many groups.
@@ -128,7 +158,7 @@ impl Trail {
 
     fn forget(&mut self) {
         self.other = usize::MAX;
-        self.strays = 0;
+        self.stray_count = 0;
         self.ends_in_repetition = false;
     }
 }
@@ -143,6 +173,8 @@ mod tests {
         for group in rows {
             if trail.guess() == Some(*group) {
                 trail.guessed();
+            } else if trail.further_guess() == Some(*group) {
+                trail.guessed_further();
             } else if trail.second_guess() == Some(*group) {
                 trail.guessed_second();
             } else {
@@ -188,6 +220,22 @@ mod tests {
         changed.insert(300, 1001);
         assert!(misses(&mut trail, &changed) <= 6);
         assert!(misses(&mut trail, &changed) <= 6);
+    }
+
+    #[test]
+    fn pods_that_take_the_place_of_others_are_looked_up_once() {
+        let mut trail = Trail::default();
+        let mut pass: Vec<u32> = (0..1000).collect();
+        misses(&mut trail, &pass);
+        misses(&mut trail, &pass);
+        pass[100] = 1000;
+        pass[300] = 700;
+        pass.splice(500..503, [1001, 1002, 1003]);
+        pass.remove(900);
+        let first_row = 1;
+        assert_eq!(misses(&mut trail, &pass), first_row + 5);
+        assert_eq!(misses(&mut trail, &pass), first_row);
+        assert_eq!(trail.steps().len(), 1000);
     }
 
     #[test]
