@@ -28,6 +28,8 @@ pub struct GroupedPartial {
     text_maximum_count: usize,
     index: HashTable<u32>,
     trail: KeyTrail,
+    /// By the first part of the key: the group that was found last. Other parts may follow from that one, as a node's resource id does.
+    latest: Vec<u32>,
     keys: Vec<u32>,
     /// Per group its s leading parts, then its s rounding errors: the measures of a row lie side by side.
     sums: Vec<f64>,
@@ -60,6 +62,7 @@ impl GroupedPartial {
             text_maximum_count,
             index: HashTable::new(),
             trail: KeyTrail::new(key_count),
+            latest: Vec::new(),
             keys: Vec::new(),
             sums: Vec::new(),
             maxima: Vec::new(),
@@ -133,6 +136,7 @@ impl GroupedPartial {
             + self.text_maxima.len() * 4
             + self.index.allocation_size()
             + self.trail.state_bytes()
+            + self.latest.len() * 4
     }
 
     /// Group of each row; rows whose `only_named` id is null or empty get `NO_GROUP`.
@@ -201,7 +205,11 @@ impl GroupedPartial {
             self.trail.guessed_second();
             return guess;
         }
-        let group = self.find_or_add(key);
+        let latest = key.first().and_then(|first| self.latest.get(*first as usize)).copied();
+        let group = match latest {
+            Some(latest) if self.is_key_of(latest, key) => latest,
+            _ => self.find_or_add(key),
+        };
         self.trail.missed(group, key);
         group
     }
@@ -401,8 +409,9 @@ impl GroupedPartial {
         let (keys, width) = (&self.keys, self.key_count);
         // Keys are a few words long: a loop is faster than a call to compare memory.
         let is_key = |group: &u32| keys[*group as usize * width..].iter().zip(key).all(|(known, part)| known == part);
-        if let Some(group) = self.index.find(hash, is_key) {
-            return *group;
+        if let Some(group) = self.index.find(hash, is_key).copied() {
+            self.note_latest(key, group);
+            return group;
         }
         if self.seen.is_empty() {
             self.make_room();
@@ -417,7 +426,16 @@ impl GroupedPartial {
         self.index.insert_unique(hash, group, |group| {
             hash_key(&keys[*group as usize * width..(*group as usize + 1) * width])
         });
+        self.note_latest(key, group);
         group
+    }
+
+    fn note_latest(&mut self, key: &[u32], group: u32) {
+        let Some(first) = key.first().map(|first| *first as usize) else { return };
+        if first >= self.latest.len() {
+            self.latest.resize(first + 1, NO_GROUP);
+        }
+        self.latest[first] = group;
     }
 
     fn make_room(&mut self) {
@@ -466,3 +484,6 @@ pub fn hash_key(key: &[u32]) -> u64 {
     let hash = key.iter().fold(0x51_7C_C1_B7_27_22_0A_95, mix);
     hash ^ (hash >> 32)
 }
+
+#[cfg(test)]
+mod tests;
