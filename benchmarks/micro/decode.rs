@@ -1,7 +1,7 @@
 //! Question: how many times longer than merely decoding the needed columns does a whole run take?
 //!
-//! Decodes the columns that the daily summary needs, with the reader settings that the engine uses and as many threads, and
-//! then runs the engine with the `none` target over the same files, in turns. Prints median and spread of both and their
+//! Reads and decodes the columns that the daily summary needs of these files (without volumes nobody looks for pods' names), and
+//! nothing else, with the reader settings that the engine uses and as many threads, and then runs the engine with the `none` target over the same files, in turns. Prints median and spread of both and their
 //! ratio; then time and peak memory of one run as a process of its own. All must see the same number of rows.
 //!
 //! `cargo bench --bench decode [-- FOLDER [RUNS [THREADS]]]`; without a folder it makes one million hourly pod rows (30 days
@@ -10,23 +10,26 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use bytes::{Buf, Bytes};
 use gristmill::config;
 use gristmill::decode::{BATCH_ROWS, Batches, RowGroup};
 use gristmill::generate::{GenerateOptions, generate};
 use gristmill::plan::projection::project;
-use gristmill::rollups::declaration::Scan;
+use gristmill::rollups::declaration::{Scan, without_empty_tables};
 use gristmill::rollups::ocp_daily_summary::scans;
 use gristmill::rollups::semantics::Semantics;
 use gristmill::run::{RunOptions, run};
-use gristmill::schema::source::Variant;
+use gristmill::schema::source::{SourceTable, Variant};
 use gristmill::telemetry::progress::Progress;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::{ChunkReader, Length};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -57,16 +60,19 @@ fn main() {
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
     assert!(workers > 0, "THREADS is at least 1");
-    let scans = scans(Semantics::Balanced, |_| true);
-    let pieces = pieces(&folder, &scans);
+    let files = files(&folder);
+    let scans = without_empty_tables(scans(Semantics::Balanced, |_| true), |table| !of_table(&files, table).is_empty());
+    let pieces = pieces(&files, &scans);
     let settings = settings(&folder, workers);
     let (mut floor, mut engine, mut rows) = (Vec::new(), Vec::new(), 0);
     for _ in 0..=runs {
         let started = Instant::now();
-        rows = decode_all(&pieces, &scans, workers);
+        let bytes;
+        (rows, bytes) = decode_all(&pieces, &scans, workers);
         floor.push(started.elapsed().as_secs_f64());
-        let (seconds, engine_rows) = run_engine(&settings);
+        let (seconds, engine_rows, engine_bytes) = run_engine(&settings);
         assert_eq!(engine_rows, rows, "the engine saw all rows");
+        assert!(bytes <= engine_bytes, "the floor reads no column that the engine leaves out: {bytes}, {engine_bytes}");
         engine.push(seconds);
     }
     let process = run_process(&settings);
@@ -94,14 +100,11 @@ fn spread(seconds: &[f64]) -> [f64; 3] {
 }
 
 /// Row groups of the raw files of all scans.
-fn pieces(folder: &Path, scans: &[Scan]) -> Vec<Piece> {
+fn pieces(files: &[PathBuf], scans: &[Scan]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (scan, declaration) in scans.iter().enumerate() {
-        assert_eq!(declaration.table.variant, Variant::Raw);
-        let report = format!("/{}/", declaration.table.report.folder());
-        let is_raw = |path: &str| path.contains(&report) && !path.contains("/parquet/daily/");
-        for path in files(folder).into_iter().filter(|path| is_raw(&path.to_string_lossy())) {
-            let file = File::open(&path).unwrap();
+        for path in of_table(files, declaration.table) {
+            let file = File::open(path).unwrap();
             let metadata = Arc::new(ParquetMetaDataReader::new().parse_and_finish(&file).unwrap());
             for row_group in 0..metadata.num_row_groups() {
                 pieces.push(Piece { path: path.clone(), metadata: Arc::clone(&metadata), row_group, scan });
@@ -109,6 +112,13 @@ fn pieces(folder: &Path, scans: &[Scan]) -> Vec<Piece> {
         }
     }
     pieces
+}
+
+fn of_table(files: &[PathBuf], table: SourceTable) -> Vec<&PathBuf> {
+    assert_eq!(table.variant, Variant::Raw);
+    let report = format!("/{}/", table.report.folder());
+    let is_raw = |path: &str| path.contains(&report) && !path.contains("/parquet/daily/");
+    files.iter().filter(|path| is_raw(&path.to_string_lossy())).collect()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -125,25 +135,28 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn decode_all(pieces: &[Piece], scans: &[Scan], workers: usize) -> u64 {
-    let (next, rows) = (AtomicUsize::new(0), AtomicU64::new(0));
+/// Rows, and bytes that were read.
+fn decode_all(pieces: &[Piece], scans: &[Scan], workers: usize) -> (u64, u64) {
+    let (next, all_rows, all_bytes) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    rows.fetch_add(decode(piece, &scans[piece.scan]), Ordering::Relaxed);
+                    let (rows, bytes) = decode(piece, &scans[piece.scan]);
+                    all_rows.fetch_add(rows, Ordering::Relaxed);
+                    all_bytes.fetch_add(bytes, Ordering::Relaxed);
                 }
             });
         }
     });
-    rows.into_inner()
+    (all_rows.into_inner(), all_bytes.into_inner())
 }
 
-fn decode(piece: &Piece, scan: &Scan) -> u64 {
+fn decode(piece: &Piece, scan: &Scan) -> (u64, u64) {
     let columns = scan.columns();
     let projection = project("file", &piece.metadata, piece.row_group, &columns).unwrap();
-    // Read at once, as the engine does.
-    let bytes = bytes::Bytes::from(fs::read(&piece.path).unwrap());
+    let bytes = ColumnBytes::read(piece, &projection.leaves);
+    let read = bytes.columns.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     let row_group = RowGroup {
         object: "file",
         metadata: Arc::clone(&piece.metadata),
@@ -152,7 +165,58 @@ fn decode(piece: &Piece, scan: &Scan) -> u64 {
         columns: &columns,
         batch_rows: BATCH_ROWS,
     };
-    Batches::open(bytes, row_group).unwrap().map(|batch| batch.unwrap().row_count as u64).sum()
+    let rows = Batches::open(bytes, row_group).unwrap().map(|batch| batch.unwrap().row_count as u64).sum();
+    (rows, read)
+}
+
+/// The bytes of the needed columns of one row group.
+#[derive(Clone)]
+struct ColumnBytes {
+    file_bytes: u64,
+    /// Where each begins.
+    columns: Vec<(u64, Bytes)>,
+}
+
+impl ColumnBytes {
+    fn read(piece: &Piece, leaves: &[usize]) -> Self {
+        let mut file = File::open(&piece.path).unwrap();
+        let file_bytes = file.metadata().unwrap().len();
+        let read = |leaf: &usize| {
+            let (start, length) = piece.metadata.row_group(piece.row_group).column(*leaf).byte_range();
+            // Nothing is filled with zeros before it is read.
+            let mut buffer = Vec::with_capacity(usize::try_from(length).unwrap());
+            file.seek(SeekFrom::Start(start)).unwrap();
+            let read = (&mut file).take(length).read_to_end(&mut buffer).unwrap();
+            assert_eq!(read as u64, length, "the file holds the whole column");
+            (start, Bytes::from(buffer))
+        };
+        Self { columns: leaves.iter().map(read).collect(), file_bytes }
+    }
+
+    /// From a position to the end of its column.
+    fn rest(&self, start: u64) -> Bytes {
+        let holds = |(first, bytes): &&(u64, Bytes)| (*first..first + bytes.len() as u64).contains(&start);
+        let (first, bytes) = self.columns.iter().find(holds).expect("only needed columns are decoded");
+        bytes.slice(usize::try_from(start - first).unwrap()..)
+    }
+}
+
+impl Length for ColumnBytes {
+    fn len(&self) -> u64 {
+        self.file_bytes
+    }
+}
+
+impl ChunkReader for ColumnBytes {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(self.rest(start).reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        Ok(self.rest(start).slice(..length))
+    }
 }
 
 /// The configuration of a run over generated data into the `none` target.
@@ -178,8 +242,8 @@ fn settings(folder: &Path, workers: usize) -> String {
     .to_string()
 }
 
-/// Seconds and rows of one run inside this process, whose memory is as warm as the floor's.
-fn run_engine(settings: &str) -> (f64, u64) {
+/// Seconds, rows and bytes read of one run inside this process, whose memory is as warm as the floor's.
+fn run_engine(settings: &str) -> (f64, u64, u64) {
     let input = config::Input {
         text: settings,
         file_name: "benchmark",
@@ -195,7 +259,7 @@ fn run_engine(settings: &str) -> (f64, u64) {
     let report = runtime.block_on(async { run(&config, &options, &Progress::hidden()).await });
     let seconds = started.elapsed().as_secs_f64();
     assert_eq!(report.exit_code, 0, "{:?}", report.error);
-    (seconds, report.rows_in)
+    (seconds, report.rows_in, report.bytes_read)
 }
 
 /// Report of one run as a process of its own.
