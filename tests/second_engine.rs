@@ -196,8 +196,8 @@ async fn a_day_of_many_batches_is_the_same_for_one_worker_for_many_and_by_sql() 
     let day = options.start.to_string();
     let (org_id, source, cluster_id) = (options.org_id.clone(), options.source, options.cluster_id.clone());
     generate(&options).expect("data are made");
-    let config = |workers: usize| {
-        case::parse(&json!({
+    let settings = |workers: usize| {
+        json!({
             "version": 1,
             "organization": {"org_id": org_id},
             "source": {"uuid": source, "cluster_id": cluster_id},
@@ -210,8 +210,9 @@ async fn a_day_of_many_batches_is_the_same_for_one_worker_for_many_and_by_sql() 
                 "node_roles": [],
             },
             "performance": {"max_workers": workers},
-        }))
+        })
     };
+    let config = |workers: usize| case::parse(&settings(workers));
     let one = native(&config(1)).await.expect("one worker runs");
     let several = native(&config(4)).await.expect("four workers run");
     assert_eq!(one.len(), 1);
@@ -222,4 +223,15 @@ async fn a_day_of_many_batches_is_the_same_for_one_worker_for_many_and_by_sql() 
     );
     let sql = reference_sql(&config(2)).await.expect("the SQL runs");
     same_days(&one, &sql).unwrap_or_else(|problem| panic!("{problem}"));
+
+    // Its memory is bounded: what does not fit is written to temporary files, and what must fit is said to be too much.
+    let with_memory = |bytes: &str| {
+        let mut settings = settings(2);
+        settings["performance"]["memory_budget"] = json!(bytes);
+        case::parse(&settings)
+    };
+    let sql = reference_sql(&with_memory("48MiB")).await.expect("the SQL runs in less memory");
+    same_days(&one, &sql).unwrap_or_else(|problem| panic!("{problem}"));
+    let too_little = reference_sql(&with_memory("1MiB")).await.expect_err("a pool of nothing");
+    assert!(too_little.contains("the second engine needs more memory than it may take"), "{too_little}");
 }

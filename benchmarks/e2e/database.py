@@ -1,6 +1,7 @@
 """A throwaway PostgreSQL with the target tables: emptied before a run, fingerprinted after it, and timed on its own."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,12 @@ from process import BenchmarkError, Server, measure, require, write_json
 
 TABLE = "reporting_ocpusagelineitem_daily_summary"
 LEDGER = "gristmill.day_ledger"
+
+
+def require_postgres():
+    """An error where there is no PostgreSQL: to be known before anything is built."""
+    if shutil.which("psql") is None:
+        raise BenchmarkError("PostgreSQL is not installed; on Debian or Ubuntu: apt-get install postgresql")
 
 
 class Database:

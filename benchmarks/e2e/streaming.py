@@ -3,15 +3,14 @@
 import argparse
 import datetime
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import report
 from data import NISE, SCALES, obtain
-from database import Database
+from database import Database, require_postgres
 from machine import REPOSITORY, build, environment, environment_page, machine_name, record
-from process import BenchmarkError, conclude
+from process import conclude
 from runs import bench_scale, cores
 
 
@@ -53,8 +52,7 @@ def parse():
 
 def run(options):
     """Everything; returns the folder of the results."""
-    if shutil.which("psql") is None:
-        raise BenchmarkError("PostgreSQL is not installed; on Debian or Ubuntu: apt-get install postgresql")
+    require_postgres()
     date = datetime.date.today().isoformat()
     facts = environment()
     print("building gristmill, the decode floor and the S3 server", file=sys.stderr)

@@ -12,6 +12,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+import database as database_module
 import runs
 import streaming
 from data import DataSet
@@ -80,7 +81,7 @@ class StandInDatabase:
 class Checks(unittest.TestCase):
     """Each case runs the whole benchmark."""
 
-    def bench(self, target="both", database=None, sums=None, sum_count=runs.POD_SUMS, verify_exit_code=0):
+    def bench(self, target="both", database=None, sums=None, sum_count=runs.POD_SUMS, verify_exit_code=0, has_postgres=True):
         """Exit code, names of what was recorded, and the messages."""
         with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
             folder, out = Path(scratch), Path(scratch, "results")
@@ -102,7 +103,8 @@ class Checks(unittest.TestCase):
             }
             for name, stand_in in replaced.items():
                 stack.enter_context(mock.patch.object(streaming, name, stand_in))
-            stack.enter_context(mock.patch.object(streaming.shutil, "which", lambda _: "/usr/bin/true"))
+            psql = "/usr/bin/true" if has_postgres else None
+            stack.enter_context(mock.patch.object(database_module.shutil, "which", lambda _: psql))
             stack.enter_context(mock.patch.object(runs.storage, "uploaded", lambda *_: contextlib.nullcontext(bucket)))
             arguments = ["streaming", "small", "--main-only", "--workers", "1", "--target", target, "--out", str(out)]
             stack.enter_context(mock.patch.object(sys, "argv", arguments))
@@ -125,6 +127,9 @@ class Checks(unittest.TestCase):
         self.assertEqual(exit_code, 0, said)
         for name in ("report.md", "report.json", "environment.md"):
             self.assertIn(name, recorded)
+
+    def test_a_machine_without_postgresql_has_its_message(self):
+        self.stops("PostgreSQL is not installed; on Debian or Ubuntu: apt-get install postgresql", has_postgres=False)
 
     def test_a_failed_verification_stops_the_benchmark(self):
         for target in ("postgres", "none"):

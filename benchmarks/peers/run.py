@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import machine  # noqa: E402
 from data import SCALES, Scale, obtain, virtual_environment  # noqa: E402
+from database import Database, require_postgres  # noqa: E402
 from process import conclude, read_json, require, write_json  # noqa: E402
 from runs import day_results, decode_floor, require_same_days, verify  # noqa: E402
 
@@ -94,14 +95,16 @@ def shape_help():
 def run(options, packages):
     """Everything; returns the folder of the results."""
     facts = machine.environment([("peers", ", ".join(packages))])
+    parts = {part for part, _ in chosen_shapes(options).values()}
+    needs_database = "postgres" not in options.without and any("postgres" in PEERS[part] for part in parts)
+    if needs_database:
+        require_postgres()
     print("building gristmill and the decode floor", file=sys.stderr)
     programs = machine.build(options.cargo_argument)
     shapes = {}
     with ExitStack() as stack:
         database = None
-        parts = {part for part, _ in chosen_shapes(options).values()}
-        if "postgres" not in options.without and any("postgres" in PEERS[part] for part in parts):
-            from database import Database
+        if needs_database:
             from postgres_peer import server_settings
 
             database = stack.enter_context(Database(server_settings(options.threads)))

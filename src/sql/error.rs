@@ -83,6 +83,11 @@ pub enum RecomputeError {
     /// The memory pool is too small.
     #[error("the second engine needs more memory than it may take: {0}")]
     Memory(String),
+    /// The memory pool is used up and its rest cannot be written to temporary files.
+    #[error(
+        "the second engine needs more memory than it may take, and cannot write temporary files (TMPDIR) instead: {0}"
+    )]
+    Spill(String),
     /// The SQL and its tables do not fit each other.
     #[error("the reference SQL failed: {0}")]
     Engine(String),
@@ -99,7 +104,7 @@ impl RecomputeError {
             Self::Label { is_malformed: true, .. } => ErrorKind::LabelMalformed,
             Self::Label { .. } => ErrorKind::LabelRefused,
             Self::ZeroDivisor | Self::Underflow | Self::NotFinite { .. } => ErrorKind::ValueUnusable,
-            Self::Memory(_) => ErrorKind::MemoryBudget,
+            Self::Memory(_) | Self::Spill(_) => ErrorKind::MemoryBudget,
             Self::Engine(_) => ErrorKind::Bug,
         }
     }
@@ -135,6 +140,8 @@ pub(super) fn failure(error: &DataFusionError) -> Failure {
     }
     match error.find_root() {
         DataFusionError::ResourcesExhausted(text) => RecomputeError::Memory(text.clone()).into(),
+        // Objects are read by our own store, whose errors were found above.
+        DataFusionError::IoError(error) => RecomputeError::Spill(error.to_string()).into(),
         root => RecomputeError::Engine(root.to_string()).into(),
     }
 }

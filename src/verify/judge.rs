@@ -106,7 +106,10 @@ impl<'a> Judge<'a> {
             &|judge| judge.period(tally, coverages),
             &|judge| judge.keys(tally),
             &|judge| judge.duplicates(tally),
-            &|judge| judge.missing_and_extra(tally),
+            &|judge| {
+                let [of_other, of_target] = &tally.renamed;
+                judge.missing_and_extra(tally, &tally.missing.with(of_other), &tally.extra.with(of_target));
+            },
             &|judge| judge.values(tally),
         ];
         for stage in stages {
@@ -172,10 +175,11 @@ impl<'a> Judge<'a> {
         self.find(Class::WrongPeriod, "the sides have rows on different days", lines);
     }
 
+    /// Rows that nothing but a key tells apart, if they are most of those that have no partner; what is left then is missing or extra.
     fn keys(&mut self, tally: &Tally) {
         let mut lines = Vec::new();
-        let most = tally.missing.count.max(tally.extra.count);
-        let explains = tally.changed_key_rows * 2 >= most && tally.changed_key_rows > 0;
+        let rest = tally.missing.count.max(tally.extra.count);
+        let explains = tally.renamed[0].count > 0 && tally.renamed[0].count >= rest;
         if explains {
             let mut changes: Vec<_> = tally.changed_keys.iter().collect();
             changes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -187,20 +191,12 @@ impl<'a> Judge<'a> {
                 ));
             }
         }
-        for (column, names) in [DATA_SOURCE, NAMESPACE, NODE].into_iter().zip(&tally.names) {
-            if let Some(line) = disjoint(column, names) {
-                lines.push(line);
-            }
-        }
-        let unexplained = [
-            tally.missing.count.saturating_sub(tally.changed_key_rows),
-            tally.extra.count.saturating_sub(tally.changed_key_rows),
-        ];
-        if !lines.is_empty() && unexplained != [0, 0] {
-            let [missing, extra] = unexplained;
-            lines.push(format!("not explained by this: {missing} rows missing, {extra} extra"));
-        }
+        let names = [DATA_SOURCE, NAMESPACE, NODE].into_iter().zip(&tally.names);
+        lines.extend(names.filter_map(|(column, names)| disjoint(column, names)));
         self.find(Class::KeyMismatch, "rows are there under other keys", lines);
+        if explains {
+            self.missing_and_extra(tally, &tally.missing, &tally.extra);
+        }
     }
 
     fn duplicates(&mut self, tally: &Tally) {
@@ -215,10 +211,10 @@ impl<'a> Judge<'a> {
         self.find(Class::Duplicates, "rows are there more often than they may be", lines);
     }
 
-    fn missing_and_extra(&mut self, tally: &Tally) {
+    fn missing_and_extra(&mut self, tally: &Tally, missing: &Listed, extra: &Listed) {
         let sets = names_of_one_side(tally);
-        self.find_listed(Class::Missing, "rows of the other side are not in the target", &tally.missing, &sets[1]);
-        self.find_listed(Class::Extra, "rows of the target are not on the other side", &tally.extra, &sets[0]);
+        self.find_listed(Class::Missing, "rows of the other side are not in the target", missing, &sets[1]);
+        self.find_listed(Class::Extra, "rows of the target are not on the other side", extra, &sets[0]);
     }
 
     fn values(&mut self, tally: &Tally) {

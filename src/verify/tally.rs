@@ -1,6 +1,6 @@
 //! Day after day of matched rows → what the comparison knows at the end: counts, lists of a bounded length, sets, sums.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::drift::{ColumnDrift, DayDrift, Unequal};
 use super::layout::{Comparison, Layout, Marks};
@@ -28,6 +28,12 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// Those of both, the first of `self` before the first of the other.
+    pub fn with(&self, other: &Self) -> Self {
+        let shown = self.shown.iter().chain(&other.shown).take(SHOWN).cloned().collect();
+        Self { count: self.count + other.count, shown }
+    }
+
     fn add(&mut self, describe: impl FnOnce() -> String) {
         self.count += 1;
         if self.shown.len() < SHOWN {
@@ -52,18 +58,18 @@ pub struct Tally {
     pub sources: [BTreeSet<Option<String>>; 2],
     /// Data sources, namespaces and nodes.
     pub names: [Names; 3],
-    /// Rows that only the other side has.
+    /// Rows that only the other side has, those in `renamed` not among them.
     pub missing: Listed,
-    /// Rows that only the target has.
+    /// Rows that only the target has, those in `renamed` not among them.
     pub extra: Listed,
+    /// Rows of the other side, and of the target, that would be one row if a single identifying column were another.
+    pub renamed: [Listed; 2],
     /// Rows that are there more than once: in the target, on the other side, on both.
     pub repeated: [Listed; 3],
     /// Rows of the target beside those that have a partner, of days whose rows the ledger knows to be fewer.
     pub left_over: Listed,
     /// Identifying column, its value on the other side and in the target → rows, where nothing else differs.
     pub changed_keys: BTreeMap<(&'static str, Option<String>, Option<String>), u64>,
-    /// Rows in `changed_keys`.
-    pub changed_key_rows: u64,
     /// Rows whose values differ.
     pub unequal: u64,
     /// Differences per rollup column.
@@ -99,10 +105,10 @@ impl Tally {
             names: Default::default(),
             missing: Listed::default(),
             extra: Listed::default(),
+            renamed: Default::default(),
             repeated: Default::default(),
             left_over: Listed::default(),
             changed_keys: BTreeMap::new(),
-            changed_key_rows: 0,
             unequal: 0,
             drift: vec![ColumnDrift::default(); layout.columns.len()],
             sums: BTreeMap::new(),
@@ -160,8 +166,16 @@ impl Tally {
         self.unequal += matched.unequal.len() as u64;
         let target = |row: &usize| describe.row(day.sort(day.target, *row), day.target, *row);
         let other = |row: &usize| describe.row(day.sort(day.other, *row), day.other, *row);
-        matched.missing.iter().for_each(|row| self.missing.add(|| other(row)));
-        matched.extra.iter().for_each(|row| self.extra.add(|| target(row)));
+        let renamed: HashSet<usize> = matched.one_key_differs.iter().map(|(_, _, on_other)| *on_other).collect();
+        for row in &matched.missing {
+            let list = if renamed.contains(row) { &mut self.renamed[0] } else { &mut self.missing };
+            list.add(|| other(row));
+        }
+        let renamed: HashSet<usize> = matched.one_key_differs.iter().map(|(_, in_target, _)| *in_target).collect();
+        for row in &matched.extra {
+            let list = if renamed.contains(row) { &mut self.renamed[1] } else { &mut self.extra };
+            list.add(|| target(row));
+        }
         matched.repeated_in_target.iter().for_each(|row| self.repeated[0].add(|| target(row)));
         matched.repeated_in_other.iter().for_each(|row| self.repeated[1].add(|| other(row)));
         matched.repeated_in_both.iter().for_each(|row| self.repeated[2].add(|| target(row)));
@@ -175,7 +189,6 @@ impl Tally {
             };
             list.add(|| target(row));
         }
-        self.changed_key_rows += matched.one_key_differs.len() as u64;
         for (column, in_target, on_other) in &matched.one_key_differs {
             let text = |rows: &Rows, row| describe.texts.text(rows.text(*column, row)).map(shortened);
             let values = (text(day.other, *on_other), text(day.target, *in_target));

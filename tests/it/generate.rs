@@ -138,5 +138,17 @@ async fn a_failure_leaves_nothing_in_the_way_of_the_next_call() {
         server.remove(&key);
     }
     server.refuse_writes_after(None);
-    assert_eq!(generate_on_a_thread(options).await.objects.len() + 1, server.keys().len());
+    let start = options.start;
+    let report = generate_on_a_thread(options).await;
+    assert_eq!(report.objects.len() + 1, server.keys().len());
+    for object in &report.objects {
+        let number = object.day.0 - start.0 + 1;
+        let expected = [
+            ("manifestid", number.to_string()),
+            ("reportdatestart", object.day.to_string()),
+            ("reportnumhours", "24".to_owned()),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(server.metadata(&object.key), expected.into(), "{}", object.key);
+    }
 }

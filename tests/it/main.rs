@@ -31,6 +31,7 @@ mod bad_storage;
 mod claims;
 mod convert;
 mod corrupt_pages;
+mod explain;
 mod faults;
 mod generate;
 mod incremental;

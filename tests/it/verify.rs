@@ -343,6 +343,24 @@ async fn damage_has_its_class_whatever_the_target_is_compared_with() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_no_other_key_explains_are_missing_all_the_same() {
+    let bed = Bed::new().await;
+    let swapped =
+        "UPDATE T SET namespace = CASE namespace WHEN 'A' THEN 'B' ELSE 'A' END WHERE namespace IN ('A', 'B')";
+    let dropped =
+        "DELETE FROM T WHERE uuid IN (SELECT uuid FROM T WHERE namespace NOT IN ('A', 'B') ORDER BY uuid LIMIT 5)";
+    bed.damage(swapped, TABLE).await;
+    bed.damage(dropped, TABLE).await;
+    let sides = [SHADOW.to_owned()];
+    let parts = ["namespace: A in the target is B", "5 rows of the other side are not in the target"];
+    expect_of_all(&bed, &sides, "swapped and few dropped", &["KEY_MISMATCH", "MISSING"], &parts).await;
+    // Another key explains too few of them now: all are named alike, as many as fit.
+    bed.damage("DELETE FROM T WHERE namespace NOT IN ('A', 'B')", TABLE).await;
+    let parts = ["rows of the other side are not in the target", "… ", " more", "9 rows of the target are not"];
+    expect_of_all(&bed, &sides, "swapped and many dropped", &["MISSING", "EXTRA"], &parts).await;
+}
+
 /// An assignment that gives a column another value of its type.
 fn changed(column: &str, target_type: TargetType) -> String {
     match (column, target_type) {

@@ -116,6 +116,8 @@ struct State {
     other_keys: Mutex<BTreeMap<String, String>>,
     reads: Mutex<Vec<Read>>,
     objects: Mutex<BTreeMap<String, Stored>>,
+    /// User metadata of what was uploaded through S3.
+    metadata: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     /// Where uploads go; None keeps them in memory.
     folder: Option<PathBuf>,
     page_size: AtomicUsize,
@@ -317,6 +319,11 @@ impl S3Server {
     pub fn content(&self, key: &str) -> Vec<u8> {
         let stored = self.state.objects.lock().unwrap()[key].clone();
         stored.content.read(0..stored.content.size()).unwrap().to_vec()
+    }
+
+    /// The user metadata that an object was uploaded with.
+    pub fn metadata(&self, key: &str) -> BTreeMap<String, String> {
+        self.state.metadata.lock().unwrap().get(key).cloned().unwrap_or_default()
     }
 
     /// Keys of all objects.
@@ -658,6 +665,8 @@ impl S3 for Backend {
                 content.extend_from_slice(&frame.map_err(|_| s3_error!(IncompleteBody))?);
             }
         }
+        let metadata = input.metadata.unwrap_or_default().into_iter().collect();
+        self.0.metadata.lock().unwrap().insert(input.key.clone(), metadata);
         let etag = self.0.upload(&input.key, content.into()).map_err(S3Error::internal_error)?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
     }

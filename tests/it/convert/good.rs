@@ -12,7 +12,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 
 use super::{
-    Bed, DAY, MANIFEST_ID, NODE_HEADER, POD_HEADER, VOLUME_HEADER, csv, manifest, payload, pod_row, reports, times,
+    Bed, DAY, GENERATED_VOLUME_HEADER, MANIFEST_ID, NODE_HEADER, POD_HEADER, VOLUME_HEADER, csv, manifest, payload,
+    pod_row, reports, times,
 };
 use crate::binary::Invocation;
 use crate::bucket::files_below;
@@ -84,6 +85,38 @@ async fn reports_become_objects_that_a_run_reads() {
     assert_eq!(volume["node"].as_deref(), Some("node-1"));
     // 20 GiB for 4 of October's 744 hours.
     assert!((number(volume, "volume_request_storage_gigabyte_months") - 20.0 * 4.0 / 744.0).abs() < 1e-12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_of_the_reference_s_generator_give_the_same_rows() {
+    let (operators, generated) = (Bed::new(), Bed::new());
+    for (name, text) in reports() {
+        let text_of_generator = match name {
+            "u_report.1.csv" => {
+                let rows = text.lines().skip(1).map(|row| {
+                    let row = row.replace(",web-1,claim-1,", ",web-1,node-1,claim-1,");
+                    row.replace(",gp2,", ",gp2,ebs.csi.aws.com,vol-1,")
+                });
+                csv(GENERATED_VOLUME_HEADER, &rows.collect::<Vec<_>>())
+            }
+            _ => text.clone(),
+        };
+        operators.write(name, text);
+        generated.write(name, text_of_generator);
+    }
+    operators.convert(&[]).await.expect(0, &["8 objects"]);
+    generated.convert(&[]).await.expect(0, &["8 objects"]);
+    let objects = files_below(generated.output.path());
+    let volumes = objects.iter().filter(|(key, _)| key.contains("storage_usage"));
+    let handles: Vec<Vec<String>> = volumes.map(|(_, object)| texts(&batch(object), "csi_volume_handle")).collect();
+    assert_eq!(handles.len(), 2);
+    assert!(handles.iter().flatten().all(|handle| handle == "vol-1"), "{handles:?}");
+    let (expected, found) = (rows_of_run(&operators, DAY).await, rows_of_run(&generated, DAY).await);
+    assert!(expected.iter().any(|row| row["persistentvolumeclaim"].as_deref() == Some("claim-1")));
+    let without_ids = |rows: Vec<Row>| -> Vec<Row> {
+        rows.into_iter().map(|row| row.into_iter().filter(|(column, _)| column != "uuid").collect()).collect()
+    };
+    assert_eq!(without_ids(found), without_ids(expected));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,12 @@ const VOLUME_HEADER: &str = "report_period_start,report_period_end,interval_star
     persistentvolumeclaim,persistentvolume,storageclass,persistentvolumeclaim_capacity_bytes,\
     persistentvolumeclaim_capacity_byte_seconds,volume_request_storage_byte_seconds,\
     persistentvolumeclaim_usage_byte_seconds,persistentvolume_labels,persistentvolumeclaim_labels";
+/// The reference's generator also writes the node and the driver's names.
+const GENERATED_VOLUME_HEADER: &str = "report_period_start,report_period_end,interval_start,interval_end,namespace,pod,node,\
+    persistentvolumeclaim,persistentvolume,storageclass,csi_driver,csi_volume_handle,\
+    persistentvolumeclaim_capacity_bytes,persistentvolumeclaim_capacity_byte_seconds,\
+    volume_request_storage_byte_seconds,persistentvolumeclaim_usage_byte_seconds,persistentvolume_labels,\
+    persistentvolumeclaim_labels";
 const NODE_HEADER: &str = "report_period_start,report_period_end,interval_start,interval_end,node,node_labels";
 const NAMESPACE_HEADER: &str =
     "report_period_start,report_period_end,interval_start,interval_end,namespace,namespace_labels";

@@ -121,8 +121,12 @@ async fn every_piece_of_a_report_tells_the_hours_of_its_day() {
         let content = Bytes::from(server.content(&key));
         let builder = ParquetRecordBatchReaderBuilder::try_new(content).unwrap();
         let pairs = builder.metadata().file_metadata().key_value_metadata().unwrap();
-        let hours = pairs.iter().find(|pair| pair.key == "reportnumhours").unwrap();
-        assert_eq!(hours.value.as_deref(), Some("5"), "{key}");
+        let value = |name: &str| pairs.iter().find(|pair| pair.key == name).and_then(|pair| pair.value.clone());
+        assert_eq!(value("reportnumhours").as_deref(), Some("5"), "{key}");
+        // The object says the same as the file.
+        let beside = server.metadata(&key);
+        assert_eq!(beside.keys().collect::<Vec<_>>(), ["manifestid", "reportdatestart", "reportnumhours"], "{key}");
+        assert!(beside.iter().all(|(name, kept)| value(name).as_ref() == Some(kept)), "{key}: {beside:?}");
     }
 }
 
