@@ -407,6 +407,14 @@ mod tests {
     }
 
     #[test]
+    fn one_node_of_forty_says_that_it_is_infra() {
+        let cluster = Cluster::new(3, 20_000);
+        let is_infra = |node: &&Node| node.labels.json().contains(r#""node_role_kubernetes_io": "infra""#);
+        assert_eq!(cluster.nodes.len(), 192);
+        assert_eq!(cluster.nodes.iter().filter(is_infra).count(), 4);
+    }
+
+    #[test]
     fn masters_run_the_api_server_and_some_pods_have_no_node() {
         let cluster = Cluster::new(3, 1_000);
         for master in 0..3 {

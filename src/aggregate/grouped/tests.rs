@@ -1,3 +1,5 @@
+//! Hours of pods that come, go and take the places of others: rows of equal keys, and no others, share a group.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
