@@ -1,8 +1,9 @@
-//! Question: how many times longer than merely decoding the needed columns does a whole run take?
+//! Question: how many times longer than merely reading and decoding the needed columns does a whole run take?
 //!
 //! Reads and decodes the columns that the daily summary needs of these files (without volumes nobody looks for pods' names), and
-//! nothing else, with the reader settings that the engine uses and as many threads, and then runs the engine with the `none` target over the same files, in turns. Prints median and spread of both and their
-//! ratio; then time and peak memory of one run as a process of its own. All must see the same number of rows.
+//! nothing else, with the reader settings that the engine uses and as many threads, and then runs the engine with the `none`
+//! target over the same files, in turns. Prints median and spread of both and their ratio; then time and peak memory of one run
+//! as a process of its own. All must see the same number of rows.
 //!
 //! `cargo bench --bench decode [-- FOLDER [RUNS [THREADS]]]`; without a folder it makes one million hourly pod rows (30 days
 //! × 1,400 pods) first, without THREADS all cores work. The last line holds the figures as JSON, for other benchmarks.
