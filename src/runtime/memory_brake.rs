@@ -1,6 +1,6 @@
 //! What the allocator holds × the memory limit → go on, slow down, or stop: the last resort, for memory that nobody accounted for.
 //!
-//! Asking is cheap and may be done often; the allocator is asked at most every few milliseconds, since that takes it a tenth of one.
+//! Asking is cheap and may be done often; the allocator is asked at most every few milliseconds.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,8 +32,6 @@ pub struct MemoryBrake {
     asked_at: AtomicU64,
     last_resident: AtomicU64,
     was_told: AtomicBool,
-    /// What all cores together may fill in a millisecond.
-    bytes_per_millisecond: u64,
 }
 
 /// From here on nothing new is begun, and freed pages go back to the system at once.
@@ -41,12 +39,8 @@ const SLOW_PERCENT: u64 = 70;
 /// From here on the run stops. What is left is for what is computed until everybody has noticed: at 92 a day of a million label
 /// sets with two workers reached 100, since tables that are full are copied into larger ones between two looks.
 const STOP_PERCENT: u64 = 80;
-/// Milliseconds between two questions near the limit.
+/// Milliseconds between two questions: a core fills a few MiB in this time.
 const INTERVAL_MILLISECONDS: u64 = 5;
-/// Milliseconds between two questions far from it.
-const LONGEST_INTERVAL_MILLISECONDS: u64 = 50;
-/// A core that does nothing but fill memory fills about half as much.
-const BYTES_PER_CORE_AND_MILLISECOND: u64 = 2 << 20;
 
 impl MemoryBrake {
     /// Watches the process's allocator.
@@ -62,7 +56,6 @@ impl MemoryBrake {
 
     /// Watches whatever `resident` tells.
     pub fn with_probe(limit: Bytes, resident: impl Fn() -> Bytes + Send + Sync + 'static) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             limit,
             resident: Box::new(resident),
@@ -70,7 +63,6 @@ impl MemoryBrake {
             asked_at: AtomicU64::new(0),
             last_resident: AtomicU64::new(0),
             was_told: AtomicBool::new(false),
-            bytes_per_millisecond: cores as u64 * BYTES_PER_CORE_AND_MILLISECOND,
         }
     }
 
@@ -92,20 +84,13 @@ impl MemoryBrake {
     pub fn resident(&self) -> Bytes {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         let asked_at = self.asked_at.load(Ordering::Relaxed);
-        let is_due = asked_at == 0 || now.saturating_sub(asked_at) >= self.interval_milliseconds();
+        let is_due = asked_at == 0 || now.saturating_sub(asked_at) >= INTERVAL_MILLISECONDS;
         let is_mine =
             is_due && self.asked_at.compare_exchange(asked_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_mine {
             self.last_resident.store((self.resident)().0, Ordering::Relaxed);
         }
         Bytes(self.last_resident.load(Ordering::Relaxed))
-    }
-
-    /// Less than all cores together take to fill what is left until something has to be done.
-    fn interval_milliseconds(&self) -> u64 {
-        let slow = self.limit.0 / 100 * SLOW_PERCENT;
-        let left = slow.saturating_sub(self.last_resident.load(Ordering::Relaxed));
-        (left / self.bytes_per_millisecond).clamp(INTERVAL_MILLISECONDS, LONGEST_INTERVAL_MILLISECONDS)
     }
 
     /// What the process may hold in all.
@@ -172,22 +157,5 @@ mod tests {
         let most = started.elapsed().as_millis() / u128::from(INTERVAL_MILLISECONDS) + 2;
         let asked = u128::from(asked.load(Ordering::Relaxed));
         assert!((1..=most).contains(&asked), "{asked} of {most}");
-    }
-
-    #[test]
-    fn the_nearer_the_limit_the_more_often_the_allocator_is_asked() {
-        let used = Arc::new(AtomicU64::new(0));
-        let probe = Arc::clone(&used);
-        let limit = Bytes(1 << 40);
-        let brake = MemoryBrake::with_probe(limit, move || Bytes(probe.load(Ordering::Relaxed)));
-        let slow = limit.0 / 100 * SLOW_PERCENT;
-        let mut intervals = Vec::new();
-        for left in [slow, 20 * brake.bytes_per_millisecond, 1, 0] {
-            used.store(slow - left, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(LONGEST_INTERVAL_MILLISECONDS + 10));
-            brake.resident();
-            intervals.push(brake.interval_milliseconds());
-        }
-        assert_eq!(intervals, [LONGEST_INTERVAL_MILLISECONDS, 20, INTERVAL_MILLISECONDS, INTERVAL_MILLISECONDS]);
     }
 }
