@@ -10,6 +10,9 @@ const ENOUGH_BYTES: Bytes = Bytes(8 << 20);
 /// takes: 24 MiB in 50 ms are 480 MiB a second.
 const AT_FIRST: usize = 2;
 const MOST_BYTES_PER_WORKER: u64 = 24 << 20;
+/// So many complete days at once show that the target takes longer for a day than reading one: then nothing large is read ahead, the rows of
+/// those days need the memory.
+const DAYS_OF_A_SLOW_TARGET: usize = 3;
 
 /// Times so far, summed over chunks, and what is in hand.
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,11 +49,14 @@ impl Pace {
         self.bytes_in_hand = self.bytes_in_hand - bytes;
     }
 
-    /// How many chunks per worker may be in hand: one that is computed, and as many on their way as are computed while one is
-    /// fetched.
-    pub fn chunks_per_worker(&self, worker_count: usize) -> usize {
+    /// How many chunks per worker may be in hand while so many days are closed and written: one that is computed, and as many on their
+    /// way as are computed while one is fetched.
+    pub fn chunks_per_worker(&self, worker_count: usize, closing_days: usize) -> usize {
         if self.bytes_in_hand < ENOUGH_BYTES {
             return CHUNKS_PER_WORKER;
+        }
+        if closing_days >= DAYS_OF_A_SLOW_TARGET {
+            return 1;
         }
         if self.bytes_in_hand.0 / worker_count.max(1) as u64 >= MOST_BYTES_PER_WORKER {
             return AT_FIRST;
@@ -62,5 +68,36 @@ impl Pace {
         let compute = self.compute_seconds / f64::from(self.computed);
         let keeps_up = |on_their_way: &usize| fetch <= compute * (*on_their_way as f64);
         (1..CHUNKS_PER_WORKER).find(keeps_up).map_or(CHUNKS_PER_WORKER, |on_their_way| on_their_way + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two workers; chunks of so many MiB are fetched in 100 ms and computed in 40.
+    fn pace(mebibytes_in_hand: u64) -> Pace {
+        let mut pace = Pace::default();
+        pace.begun(Bytes(mebibytes_in_hand << 20));
+        pace.fetched(0.1);
+        pace.computed(0.04);
+        pace
+    }
+
+    #[test]
+    fn as_many_are_on_their_way_as_are_computed_while_one_is_fetched() {
+        assert_eq!(pace(20).chunks_per_worker(2, 0), 1 + 3);
+        assert_eq!(pace(20).chunks_per_worker(2, 2), 1 + 3);
+    }
+
+    #[test]
+    fn a_slow_target_lets_nothing_large_be_read_ahead() {
+        assert_eq!(pace(20).chunks_per_worker(2, 3), 1);
+        assert_eq!(pace(7).chunks_per_worker(2, 3), CHUNKS_PER_WORKER, "small chunks take no room");
+    }
+
+    #[test]
+    fn much_in_hand_is_enough_however_long_it_took() {
+        assert_eq!(pace(48).chunks_per_worker(2, 0), AT_FIRST);
     }
 }

@@ -106,7 +106,7 @@ impl Pipeline<'_> {
                 closing.push(close(day).map(move |result| (number, result)));
             }
             let in_hand = fetching.len() + computing.len() + waiting.len();
-            if self.has_room(in_hand, &pace) {
+            if self.has_room(in_hand, closing.len(), &pace) {
                 self.ask(plan, &mut schedule, &mut permit, &mut claim);
             }
             let ready = take_ready(&schedule, &mut waiting).into_iter();
@@ -169,13 +169,13 @@ impl Pipeline<'_> {
     }
 
     /// Whether one more chunk may be in hand.
-    fn has_room(&self, chunks_in_hand: usize, pace: &Pace) -> bool {
+    fn has_room(&self, chunks_in_hand: usize, closing_days: usize, pace: &Pace) -> bool {
         if chunks_in_hand > 0 && self.rules.book.is_tight() {
             // Whatever is in hand frees memory when it is done.
             return false;
         }
         let worker_count = self.pool.worker_count();
-        chunks_in_hand < worker_count * pace.chunks_per_worker(worker_count)
+        chunks_in_hand < worker_count * pace.chunks_per_worker(worker_count, closing_days)
     }
 
     /// Asks for memory for the next chunk, and whether the next day is ours.

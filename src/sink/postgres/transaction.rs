@@ -33,8 +33,11 @@ pub(super) struct DayTransaction<'a> {
 
 /// Batches of a day that are encoded before its transaction begins, so that the locks of a small day cover no computing.
 const BATCHES_AHEAD: usize = 4;
-/// Batches of a large day that are being encoded while the connection is busy; one more waits.
-const BATCHES_AT_ONCE: usize = 2;
+/// Batches of a day that are looked at side by side; they are dropped at once.
+const CHECKED_AT_ONCE: usize = 2;
+/// Batches of a day that are encoded side by side, while the connection is busy with one and two more wait: a core encodes several
+/// times as fast as a connection takes rows, and encoded rows take room.
+const ENCODED_AT_ONCE: usize = 1;
 /// Looking for a free slot: a day takes from a fraction of a second to minutes. Its total comes from the configuration.
 const SLOT_POLICY: RetryPolicy = RetryPolicy {
     retries: 1_000_000,
@@ -159,7 +162,11 @@ impl<'a> DayTransaction<'a> {
         let (rows, encoder) = (&self.rows.rows, &self.encoder);
         let job = move |batch| EncodeJob { rows: rows.clone(), batch, encoder: Arc::clone(encoder), purpose };
         let batches = stream::iter(0..rows.batch_count());
-        batches.map(move |batch| (self.sink.shared.encode)(job(batch))).buffered(BATCHES_AT_ONCE)
+        let at_once = match purpose {
+            Purpose::Check => CHECKED_AT_ONCE,
+            Purpose::Encode => ENCODED_AT_ONCE,
+        };
+        batches.map(move |batch| (self.sink.shared.encode)(job(batch))).buffered(at_once)
     }
 
     async fn run(&self, connection: &Connection, frames: Frames) -> Result<Written, PostgresError> {
