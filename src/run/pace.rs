@@ -10,8 +10,8 @@ const ENOUGH_BYTES: Bytes = Bytes(8 << 20);
 /// takes: 24 MiB in 50 ms are 480 MiB a second.
 const AT_FIRST: usize = 2;
 const MOST_BYTES_PER_WORKER: u64 = 24 << 20;
-/// So many complete days at once show that the target takes longer for a day than reading one: then nothing large is read ahead, the rows of
-/// those days need the memory.
+/// So many complete days at once show that the target takes longer for a day than reading one: then nothing large is read ahead, and half of
+/// the workers read. The rows of those days need the memory, and soon enough there are fewer of them.
 const DAYS_OF_A_SLOW_TARGET: usize = 3;
 
 /// Times so far, summed over chunks, and what is in hand.
@@ -49,14 +49,18 @@ impl Pace {
         self.bytes_in_hand = self.bytes_in_hand - bytes;
     }
 
-    /// How many chunks per worker may be in hand while so many days are closed and written: one that is computed, and as many on their
-    /// way as are computed while one is fetched.
-    pub fn chunks_per_worker(&self, worker_count: usize, closing_days: usize) -> usize {
+    /// How many chunks may be in hand while so many days are closed and written.
+    pub fn chunks_in_hand(&self, worker_count: usize, closing_days: usize) -> usize {
+        if self.bytes_in_hand >= ENOUGH_BYTES && closing_days >= DAYS_OF_A_SLOW_TARGET {
+            return worker_count.div_ceil(2);
+        }
+        worker_count * self.chunks_per_worker(worker_count)
+    }
+
+    /// One that is computed, and as many on their way as are computed while one is fetched.
+    fn chunks_per_worker(&self, worker_count: usize) -> usize {
         if self.bytes_in_hand < ENOUGH_BYTES {
             return CHUNKS_PER_WORKER;
-        }
-        if closing_days >= DAYS_OF_A_SLOW_TARGET {
-            return 1;
         }
         if self.bytes_in_hand.0 / worker_count.max(1) as u64 >= MOST_BYTES_PER_WORKER {
             return AT_FIRST;
@@ -86,18 +90,19 @@ mod tests {
 
     #[test]
     fn as_many_are_on_their_way_as_are_computed_while_one_is_fetched() {
-        assert_eq!(pace(20).chunks_per_worker(2, 0), 1 + 3);
-        assert_eq!(pace(20).chunks_per_worker(2, 2), 1 + 3);
+        assert_eq!(pace(20).chunks_in_hand(2, 0), 2 * (1 + 3));
+        assert_eq!(pace(20).chunks_in_hand(2, 2), 2 * (1 + 3));
     }
 
     #[test]
-    fn a_slow_target_lets_nothing_large_be_read_ahead() {
-        assert_eq!(pace(20).chunks_per_worker(2, 3), 1);
-        assert_eq!(pace(7).chunks_per_worker(2, 3), CHUNKS_PER_WORKER, "small chunks take no room");
+    fn a_slow_target_lets_half_of_the_workers_read_and_nothing_large_ahead() {
+        assert_eq!(pace(20).chunks_in_hand(2, 3), 1);
+        assert_eq!(pace(20).chunks_in_hand(5, 3), 3);
+        assert_eq!(pace(7).chunks_in_hand(2, 3), 2 * CHUNKS_PER_WORKER, "small chunks take no room");
     }
 
     #[test]
     fn much_in_hand_is_enough_however_long_it_took() {
-        assert_eq!(pace(48).chunks_per_worker(2, 0), AT_FIRST);
+        assert_eq!(pace(48).chunks_in_hand(2, 0), 2 * AT_FIRST);
     }
 }

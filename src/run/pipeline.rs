@@ -174,8 +174,7 @@ impl Pipeline<'_> {
             // Whatever is in hand frees memory when it is done.
             return false;
         }
-        let worker_count = self.pool.worker_count();
-        chunks_in_hand < worker_count * pace.chunks_per_worker(worker_count, closing_days)
+        chunks_in_hand < pace.chunks_in_hand(self.pool.worker_count(), closing_days)
     }
 
     /// Asks for memory for the next chunk, and whether the next day is ours.
