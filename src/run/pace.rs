@@ -10,9 +10,6 @@ const ENOUGH_BYTES: Bytes = Bytes(8 << 20);
 /// takes: 24 MiB in 50 ms are 480 MiB a second.
 const AT_FIRST: usize = 2;
 const MOST_BYTES_PER_WORKER: u64 = 24 << 20;
-/// So many complete days at once show that the target takes longer for a day than reading one: then nothing large is read ahead, and half of
-/// the workers read. The rows of those days need the memory, and soon enough there are fewer of them.
-const DAYS_OF_A_SLOW_TARGET: usize = 3;
 
 /// Times so far, summed over chunks, and what is in hand.
 #[derive(Debug, Default, Clone, Copy)]
@@ -49,9 +46,9 @@ impl Pace {
         self.bytes_in_hand = self.bytes_in_hand - bytes;
     }
 
-    /// How many chunks may be in hand while so many days are closed and written.
-    pub fn chunks_in_hand(&self, worker_count: usize, closing_days: usize) -> usize {
-        if self.bytes_in_hand >= ENOUGH_BYTES && closing_days >= DAYS_OF_A_SLOW_TARGET {
+    /// How many chunks may be in hand. While the run waits for its target nothing large is read ahead, and half of the workers read.
+    pub fn chunks_in_hand(&self, worker_count: usize, target_is_waited_for: bool) -> usize {
+        if target_is_waited_for && self.bytes_in_hand >= ENOUGH_BYTES {
             return worker_count.div_ceil(2);
         }
         worker_count * self.chunks_per_worker(worker_count)
@@ -90,19 +87,18 @@ mod tests {
 
     #[test]
     fn as_many_are_on_their_way_as_are_computed_while_one_is_fetched() {
-        assert_eq!(pace(20).chunks_in_hand(2, 0), 2 * (1 + 3));
-        assert_eq!(pace(20).chunks_in_hand(2, 2), 2 * (1 + 3));
+        assert_eq!(pace(20).chunks_in_hand(2, false), 2 * (1 + 3));
     }
 
     #[test]
     fn a_slow_target_lets_half_of_the_workers_read_and_nothing_large_ahead() {
-        assert_eq!(pace(20).chunks_in_hand(2, 3), 1);
-        assert_eq!(pace(20).chunks_in_hand(5, 3), 3);
-        assert_eq!(pace(7).chunks_in_hand(2, 3), 2 * CHUNKS_PER_WORKER, "small chunks take no room");
+        assert_eq!(pace(20).chunks_in_hand(2, true), 1);
+        assert_eq!(pace(20).chunks_in_hand(5, true), 3);
+        assert_eq!(pace(7).chunks_in_hand(2, true), 2 * CHUNKS_PER_WORKER, "small chunks take no room");
     }
 
     #[test]
     fn much_in_hand_is_enough_however_long_it_took() {
-        assert_eq!(pace(48).chunks_in_hand(2, 0), 2 * AT_FIRST);
+        assert_eq!(pace(48).chunks_in_hand(2, false), 2 * AT_FIRST);
     }
 }

@@ -39,6 +39,8 @@ pub struct Pipeline<'a> {
     pub budget: &'a MemoryBudget,
     /// Bounds of the days in flight.
     pub rules: DayRules,
+    /// So many complete days show that the target is waited for.
+    pub enough_days: usize,
     /// Rows per batch.
     pub batch_rows: usize,
     /// What the person sees.
@@ -174,7 +176,8 @@ impl Pipeline<'_> {
             // Whatever is in hand frees memory when it is done.
             return false;
         }
-        chunks_in_hand < pace.chunks_in_hand(self.pool.worker_count(), closing_days)
+        let target_is_waited_for = closing_days >= self.enough_days;
+        chunks_in_hand < pace.chunks_in_hand(self.pool.worker_count(), target_is_waited_for)
     }
 
     /// Asks for memory for the next chunk, and whether the next day is ours.

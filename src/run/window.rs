@@ -333,6 +333,7 @@ async fn write_days_with(
     let close = |day: CompleteDay| close_day(context, decisions, facts, sink, day);
     let open_days = sink.parallel_days() + sink.days_ahead(context.pool.worker_count());
     let mut pipeline = pipeline(context, reference, open_days);
+    pipeline.enough_days = sink.enough_days();
     let source = context.config.source.uuid;
     pipeline.rules.share = context.sharing.share(source);
     if facts.get().is_none() {
@@ -412,6 +413,7 @@ pub(super) fn pipeline<'a>(context: &'a Context<'_>, reference: &ReferenceData, 
             gate: Gate::Open,
             closing_waits: false,
         },
+        enough_days: open_days,
         batch_rows: context.options.batch_rows.unwrap_or(BATCH_ROWS),
         progress: context.progress,
         stopping: &context.options.stopping,

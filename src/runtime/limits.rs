@@ -104,9 +104,11 @@ pub fn peak_memory() -> Option<Bytes> {
     kibibytes_of(Path::new("/proc/self/status"), "VmHWM:")
 }
 
-/// The memory that this process has resident now.
+/// The memory that this process has resident now; where the kernel tells them apart, without pages that it can drop and read again,
+/// such as those of the program itself.
 pub fn resident_memory() -> Option<Bytes> {
-    kibibytes_of(Path::new("/proc/self/status"), "VmRSS:")
+    let status = Path::new("/proc/self/status");
+    kibibytes_of(status, "RssAnon:").or_else(|| kibibytes_of(status, "VmRSS:"))
 }
 
 impl MemoryShares {

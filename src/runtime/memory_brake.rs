@@ -1,12 +1,12 @@
-//! What the allocator holds × the memory limit → go on, slow down, or stop: the last resort, for memory that nobody accounted for.
+//! What the process holds × the memory limit → go on, slow down, or stop: the last resort, for memory that nobody accounted for.
 //!
-//! Asking is cheap and may be done often; the allocator is asked at most every few milliseconds.
+//! Asking is cheap and may be done often; the kernel is asked at most every few milliseconds.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats};
+use tikv_jemalloc_ctl::{Access, AsName, arenas};
 use tracing::warn;
 
 use super::limits::resident_memory;
@@ -28,7 +28,7 @@ pub struct MemoryBrake {
     limit: Bytes,
     resident: Box<dyn Fn() -> Bytes + Send + Sync>,
     started: Instant,
-    /// Milliseconds after the start at which the allocator was last asked; none yet if 0.
+    /// Milliseconds after the start at which the kernel was last asked; not yet if 0.
     asked_at: AtomicU64,
     last_resident: AtomicU64,
     was_told: AtomicBool,
@@ -43,15 +43,9 @@ const STOP_PERCENT: u64 = 80;
 const INTERVAL_MILLISECONDS: u64 = 5;
 
 impl MemoryBrake {
-    /// Watches the process's allocator.
+    /// Watches the memory of this process. Where the system does not tell it (all but Linux), there is never any pressure.
     pub fn new(limit: Bytes) -> Self {
-        let slow = limit.0 / 100 * SLOW_PERCENT;
-        Self::with_probe(limit, move || {
-            let at_most = allocator_resident();
-            // The allocator also counts pages that were reserved and never touched; asking the kernel takes longer.
-            let is_near = at_most.0 >= slow;
-            if is_near { resident_memory().map_or(at_most, |resident| resident.min(at_most)) } else { at_most }
-        })
+        Self::with_probe(limit, || resident_memory().unwrap_or(Bytes(0)))
     }
 
     /// Watches whatever `resident` tells.
@@ -105,13 +99,6 @@ impl fmt::Debug for MemoryBrake {
     }
 }
 
-/// Pages that the allocator has from the system; next to nothing where another one is in use.
-fn allocator_resident() -> Bytes {
-    // Figures are those of the last epoch. Neither call fails with statistics compiled in.
-    let _epoch = epoch::advance();
-    Bytes(stats::resident::read().unwrap_or(0) as u64)
-}
-
 /// The allocator keeps freed pages for a while, which is faster; near the limit they are needed more than speed.
 fn return_freed_pages() {
     let arena_count = arenas::narenas::read().unwrap_or(0);
@@ -146,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_allocator_is_asked_now_and_then_only() {
+    fn the_kernel_is_asked_now_and_then_only() {
         let asked = Arc::new(AtomicU64::new(0));
         let probe = Arc::clone(&asked);
         let brake = MemoryBrake::with_probe(Bytes(1_000), move || Bytes(probe.fetch_add(1, Ordering::Relaxed)));

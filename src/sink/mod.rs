@@ -135,6 +135,12 @@ pub trait Sink: Send + Sync {
         worker_count
     }
 
+    /// From so many complete days on, those being written included, the run waits for the target: then reading has time, and the
+    /// rows of those days need the memory.
+    fn enough_days(&self) -> usize {
+        self.parallel_days() + 1
+    }
+
     /// Whether rows are looked at. A target that only counts them says no, and gets rows whose batches were all made once.
     fn reads_rows(&self) -> bool {
         true

@@ -202,6 +202,11 @@ impl Sink for PostgresSink {
         1
     }
 
+    /// While half of the connections have a day, reading half as fast keeps all of them busy.
+    fn enough_days(&self) -> usize {
+        self.shared.connections.div_ceil(2)
+    }
+
     fn recorded(&self, window: Window) -> BoxFuture<'_, Result<Option<RecordedDays>, Failure>> {
         const ACTION: &str = "reading the ledger";
         let (table, source_uuid) = (&self.shared.table, self.shared.options.source_uuid);

@@ -150,7 +150,7 @@ async fn days_are_written_in_parallel_over_a_bounded_number_of_connections() {
     let (config, client) = ready_database().await;
     let source = Uuid::new_v4();
     let sink = sink(&config, source);
-    assert_eq!((sink.parallel_days(), sink.days_ahead(8)), (2, 1));
+    assert_eq!((sink.parallel_days(), sink.days_ahead(8), sink.enough_days()), (2, 1, 1));
     let days: Vec<_> = (1..=8).map(|date| day(&format!("2025-10-{date:02}"))).collect();
     let written = days.iter().map(|day| sink.replace(pod_rows(*day, source, 50, 1, None)));
     for result in futures::future::join_all(written).await {
