@@ -46,10 +46,11 @@ impl Pace {
         self.bytes_in_hand = self.bytes_in_hand - bytes;
     }
 
-    /// How many chunks may be in hand. While the run waits for its target nothing large is read ahead, and half of the workers read.
+    /// How many chunks may be in hand. While the run waits for its target nothing large is read ahead of the workers; of a single one one
+    /// chunk is.
     pub fn chunks_in_hand(&self, worker_count: usize, target_is_waited_for: bool) -> usize {
         if target_is_waited_for && self.bytes_in_hand >= ENOUGH_BYTES {
-            return worker_count.div_ceil(2);
+            return worker_count.max(AT_FIRST);
         }
         worker_count * self.chunks_per_worker(worker_count)
     }
@@ -91,9 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_target_lets_half_of_the_workers_read_and_nothing_large_ahead() {
-        assert_eq!(pace(20).chunks_in_hand(2, true), 1);
-        assert_eq!(pace(20).chunks_in_hand(5, true), 3);
+    fn a_slow_target_lets_nothing_large_be_read_ahead() {
+        assert_eq!(pace(20).chunks_in_hand(1, true), 2);
+        assert_eq!(pace(20).chunks_in_hand(2, true), 2);
+        assert_eq!(pace(20).chunks_in_hand(5, true), 5);
         assert_eq!(pace(7).chunks_in_hand(2, true), 2 * CHUNKS_PER_WORKER, "small chunks take no room");
     }
 

@@ -202,7 +202,7 @@ impl Sink for PostgresSink {
         1
     }
 
-    /// While half of the connections have a day, reading half as fast keeps all of them busy.
+    /// While half of the connections have a day, what is read without anything ahead keeps the others busy.
     fn enough_days(&self) -> usize {
         self.shared.connections.div_ceil(2)
     }
