@@ -390,8 +390,8 @@ fn empty_partials(scans: &[CompiledScan], expected: &GroupCounts) -> Vec<Vec<Ker
     let empty = |kernel: &CompiledKernel, expected: usize| match kernel {
         CompiledKernel::Grouped { keys, sums, maxima, text_maxima, .. } => {
             let partial = GroupedPartial::new(keys.len(), sums.len(), maxima.len(), text_maxima.len());
-            // Days differ a little, and a lane that shared its day with another one saw fewer of the groups than a whole day has.
-            KernelPartial::Grouped(Box::new(partial.expecting(expected + expected / 4)))
+            // Days differ a little.
+            KernelPartial::Grouped(Box::new(partial.expecting(expected + expected / 16)))
         }
         CompiledKernel::Capacity { measures, .. } => KernelPartial::Capacity(CapacityPartial::new(measures.len())),
         CompiledKernel::Members { greatest_attribute, .. } => {

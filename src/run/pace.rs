@@ -46,8 +46,8 @@ impl Pace {
         self.bytes_in_hand = self.bytes_in_hand - bytes;
     }
 
-    /// How many chunks may be in hand. While the run waits for its target nothing large is read ahead of the workers; of a single one one
-    /// chunk is.
+    /// How many chunks may be in hand. While the run waits for its target nothing large is read ahead of the workers; a single worker
+    /// keeps one chunk ahead.
     pub fn chunks_in_hand(&self, worker_count: usize, target_is_waited_for: bool) -> usize {
         if target_is_waited_for && self.bytes_in_hand >= ENOUGH_BYTES {
             return worker_count.max(AT_FIRST);
