@@ -8,7 +8,7 @@ mod ranges;
 use std::ops::Range;
 
 use crate::error::ErrorKind;
-use crate::footers::{Footer, column_range};
+use crate::footers::Footer;
 use crate::runtime::memory_budget::Permit;
 use crate::store::{Store, StoreError};
 use crate::units::Bytes;
@@ -35,14 +35,6 @@ pub enum FetchError {
         /// What happened.
         source: StoreError,
     },
-    /// The plan names a row group or column that the footer does not have.
-    #[error("object `{key}` has no row group {row_group} with all planned columns inside the object")]
-    NotInFooter {
-        /// The object.
-        key: String,
-        /// Position of the row group.
-        row_group: usize,
-    },
 }
 
 crate::impl_failure!(FetchError);
@@ -52,47 +44,34 @@ impl FetchError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             FetchError::Store { source, .. } => source.kind(),
-            FetchError::NotInFooter { .. } => ErrorKind::Bug,
         }
     }
 }
 
-/// The ranges that fetching some leaf columns of a row group reads, sorted, apart from each other.
-pub fn fetch_ranges(
-    footer: &Footer,
-    row_group: usize,
-    column_indices: &[usize],
-) -> Result<Vec<Range<u64>>, FetchError> {
-    let missing = || FetchError::NotInFooter { key: footer.object.key.clone(), row_group };
-    let columns = footer.metadata.row_groups().get(row_group).ok_or_else(missing)?.columns();
-    let mut wanted = Vec::with_capacity(column_indices.len());
-    for index in column_indices {
-        let chunk = columns.get(*index).ok_or_else(missing)?;
-        wanted.push(column_range(chunk, footer.object.size).ok_or_else(missing)?);
-    }
-    let gap = if footer.object.size.0 <= SMALL_OBJECT_BYTES { SMALL_OBJECT_BYTES } else { JOINED_GAP_BYTES };
-    Ok(ranges::split(&ranges::coalesce(wanted, gap), PIECE_BYTES))
+/// The ranges of an object of that size that fetching `columns` reads, sorted, apart from each other.
+fn fetch_ranges(object_bytes: Bytes, columns: &[Range<u64>]) -> Vec<Range<u64>> {
+    let gap = if object_bytes.0 <= SMALL_OBJECT_BYTES { SMALL_OBJECT_BYTES } else { JOINED_GAP_BYTES };
+    ranges::split(&ranges::coalesce(columns.to_vec(), gap), PIECE_BYTES)
 }
 
-/// How many bytes of the object [`fetch_row_group`] holds in memory for these columns, gaps included.
-pub fn fetched_bytes(footer: &Footer, row_group: usize, column_indices: &[usize]) -> Result<Bytes, FetchError> {
-    let ranges = fetch_ranges(footer, row_group, column_indices)?;
-    Ok(ranges.iter().map(|range| Bytes(range.end - range.start)).sum())
+/// How many bytes of an object of that size [`fetch_row_group`] holds in memory for these columns, gaps included.
+pub fn fetched_bytes(object_bytes: Bytes, columns: &[Range<u64>]) -> Bytes {
+    fetch_ranges(object_bytes, columns).iter().map(|range| Bytes(range.end - range.start)).sum()
 }
 
-/// Fetches the bytes of some leaf columns of one row group. The permit lives as long as the bytes do.
+/// Fetches the bytes of some leaf columns of one row group, `columns`. The permit lives as long as the bytes do.
 pub async fn fetch_row_group(
     store: &Store,
     footer: &Footer,
     row_group: usize,
-    column_indices: &[usize],
+    columns: &[Range<u64>],
     permit: Permit,
 ) -> Result<ChunkBytes, FetchError> {
-    let ranges = fetch_ranges(footer, row_group, column_indices)?;
     let size = footer.object.size;
     if let Some(whole) = &footer.whole {
         return Ok(ChunkBytes::new(size, vec![(0, whole.clone())], permit));
     }
+    let ranges = fetch_ranges(size, columns);
     let buffers = store.read_ranges(footer.object.reference(), &ranges).await.map_err(|source| FetchError::Store {
         key: footer.object.key.clone(),
         row_group,

@@ -34,25 +34,64 @@ const FIRST_READ_BYTES: u64 = 32 * 1024;
 const MAX_FOOTER_BYTES: u64 = 32 << 20;
 /// Objects that came whole with the first read are kept until their rows are decoded, up to this many bytes in all.
 const KEPT_WHOLE_BYTES: u64 = 8 << 20;
+/// A footer of so few row groups is decoded again for each of them, in microseconds; one of many would take quadratic time.
+const DECODED_EACH_TIME: usize = 4;
 
 /// What the end of an object tells about its rows.
 #[derive(Debug, Clone)]
 pub struct Footer {
     /// The object.
     pub object: Arc<ObjectInfo>,
-    /// Schema, row groups, statistics; without page indexes.
-    pub metadata: Arc<ParquetMetaData>,
     /// One entry per row group, in file order.
     pub row_groups: Vec<RowGroupSpan>,
     /// The object itself, if it was small enough to come whole with its footer.
     pub whole: Option<Buffer>,
+    description: Description,
+}
+
+/// What a footer says, in the form that is kept for a whole run: decoded it takes several times as much memory.
+#[derive(Debug, Clone)]
+enum Description {
+    Encoded(Buffer),
+    Decoded(Arc<ParquetMetaData>),
 }
 
 impl Footer {
+    /// `encoded` is the footer without length and magic, from which `metadata` and `row_groups` come.
+    fn new(
+        object: Arc<ObjectInfo>,
+        encoded: &[u8],
+        (metadata, row_groups): (ParquetMetaData, Vec<RowGroupSpan>),
+        whole: Option<Buffer>,
+    ) -> Self {
+        let description = if row_groups.len() <= DECODED_EACH_TIME {
+            // A copy: the bytes may be a small part of all that were read.
+            Description::Encoded(Buffer::copy_from_slice(encoded))
+        } else {
+            Description::Decoded(Arc::new(metadata))
+        };
+        Self { object, row_groups, whole, description }
+    }
+
+    /// Schema, row groups, statistics; without page indexes. Ask once for whatever needs it.
+    pub fn metadata(&self) -> Arc<ParquetMetaData> {
+        match &self.description {
+            Description::Encoded(encoded) => {
+                let metadata = ParquetMetaDataReader::decode_metadata(encoded);
+                Arc::new(metadata.expect("the same bytes were decoded when they were read"))
+            }
+            Description::Decoded(metadata) => Arc::clone(metadata),
+        }
+    }
+
     /// Memory that this footer takes as long as it lives.
     pub fn held_bytes(&self) -> Bytes {
-        let whole_bytes = self.whole.as_ref().map_or(0, Buffer::len);
-        Bytes((self.metadata.memory_size() + whole_bytes) as u64)
+        let of_whole = self.whole.as_ref().map_or(0, Buffer::len);
+        let of_description = match &self.description {
+            Description::Encoded(encoded) => encoded.len(),
+            Description::Decoded(metadata) => metadata.memory_size(),
+        };
+        Bytes((of_whole + of_description) as u64)
     }
 }
 
@@ -194,8 +233,8 @@ pub fn footer_of(object: &Arc<ObjectInfo>, whole: &Buffer) -> Result<Footer, Foo
     check_size(object)?;
     let footer_bytes = usize::try_from(footer_length(object, whole)?).expect("lies inside the object");
     let footer_end = whole.len() - TAIL_BYTES;
-    let (metadata, row_groups) = describe(object, &whole[footer_end - footer_bytes..footer_end])?;
-    Ok(Footer { object: Arc::clone(object), metadata: Arc::new(metadata), row_groups, whole: Some(whole.clone()) })
+    let footer = &whole[footer_end - footer_bytes..footer_end];
+    Ok(Footer::new(Arc::clone(object), footer, describe(object, footer)?, Some(whole.clone())))
 }
 
 fn check_size(object: &ObjectInfo) -> Result<(), FooterError> {
@@ -227,12 +266,14 @@ async fn read_footer(store: &Store, object: &Arc<ObjectInfo>, allowance: &Atomic
         joined.freeze()
     };
     let whole = (first_start == 0 && take_allowance(allowance, size)).then_some(end);
-    let described = Arc::clone(object);
+    let object = Arc::clone(object);
     // A thread for blocking work: decoding a long footer takes milliseconds, and should the decoder panic, only that
     // task ends.
-    let decoded = tokio::task::spawn_blocking(move || describe(&described, &footer)).await;
-    let (metadata, row_groups) = decoded.map_err(|_| FooterError::DecoderFailed { key: key() })??;
-    Ok(Footer { object: Arc::clone(object), metadata: Arc::new(metadata), row_groups, whole })
+    let decoded = tokio::task::spawn_blocking(move || {
+        let described = describe(&object, &footer)?;
+        Ok(Footer::new(object, &footer, described, whole))
+    });
+    decoded.await.map_err(|_| FooterError::DecoderFailed { key: key() })?
 }
 
 /// Reads length and magic from the end of an object, and checks that the footer can be where they say.

@@ -208,6 +208,23 @@ async fn one_bad_object_does_not_hide_the_others() {
     assert_eq!(kept[..], good[..], "a small object is kept whole");
 }
 
+#[test]
+fn a_footer_of_few_row_groups_is_kept_as_it_is_stored() {
+    let hours: Vec<_> = (0..120).map(Some).collect();
+    for (rows_per_group, row_group_count) in [(120, 1), (30, 4), (24, 5)] {
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows_per_group)).build();
+        let file = file(Arc::new(times::<TimestampMillisecondType>(1, &hours)), properties);
+        let whole = Buffer::from(file.clone());
+        let mut footer = super::footer_of(&object("k", file.len()), &whole).unwrap();
+        let (metadata, row_groups) = describe(&object("k", file.len()), footer_of(&file)).unwrap();
+        assert_eq!(row_groups.len(), row_group_count);
+        assert_eq!((&footer.row_groups, footer.metadata()), (&row_groups, Arc::new(metadata)));
+        footer.whole = None;
+        let is_encoded = footer.held_bytes() == Bytes(footer_of(&file).len() as u64);
+        assert_eq!(is_encoded, row_group_count <= DECODED_EACH_TIME);
+    }
+}
+
 #[tokio::test]
 async fn a_footer_longer_than_the_first_read_is_joined() {
     let row_count = 20_000;

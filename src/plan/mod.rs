@@ -4,11 +4,12 @@ pub mod display;
 pub mod projection;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::discover::{ManifestName, ObjectInfo};
 use crate::error::Failure;
-use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan};
+use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan, column_range};
 use crate::rollups::declaration::Scan;
 use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
@@ -32,6 +33,8 @@ pub struct ChunkPlan {
     pub passed_over: Vec<UsageDay>,
     /// Rows of the row group.
     pub row_count: u64,
+    /// Where the needed leaf columns lie in the object.
+    pub column_ranges: Vec<Range<u64>>,
     /// Bytes of the needed columns as stored.
     pub stored_bytes: Bytes,
     /// Bytes of the needed columns once decompressed: what the chunk may hold in memory.
@@ -120,12 +123,13 @@ pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<
         Ok(footer) if has_times(scans, footer) => keeps_to_its_name(object, footer),
         Ok(_) | Err(_) => true,
     });
+    let mut projections = Projections::default();
     for (object, footer) in footers {
         let by_name = || days_of_name(window, object.manifest.as_ref().filter(|_| names_are_true));
         match footer {
             Ok(footer) => {
                 let given_up = (!has_times(scans, footer)).then(by_name);
-                plan_object(&mut plan, scans, &Arc::new(footer.clone()), given_up.as_deref());
+                plan_object(&mut plan, scans, &Arc::new(footer.clone()), given_up.as_deref(), &mut projections);
             }
             Err(error) => plan.bad_objects.push(BadObject { days: by_name(), failure: Failure::of(error) }),
         }
@@ -143,8 +147,15 @@ pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<
 }
 
 /// `given_up` are the days that an object without usable times may belong to.
-fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>, given_up: Option<&[UsageDay]>) {
+fn plan_object(
+    plan: &mut Plan,
+    scans: &[Scan],
+    footer: &Arc<Footer>,
+    given_up: Option<&[UsageDay]>,
+    projections: &mut Projections,
+) {
     let window = plan.window;
+    let metadata = footer.metadata();
     for (scan, declaration) in scans.iter().enumerate() {
         if declaration.table != footer.object.table {
             continue;
@@ -155,7 +166,7 @@ fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>, given_up: 
             if days.is_empty() {
                 continue;
             }
-            let projection = match project(&footer.object.key, &footer.metadata, span.index, &columns) {
+            let projection = match project(&footer.object.key, &metadata, span.index, &columns) {
                 Ok(projection) => projection,
                 Err(error) => {
                     let days = given_up.map_or(days, <[UsageDay]>::to_vec);
@@ -167,7 +178,11 @@ fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>, given_up: 
                 let absent = columns.iter().zip(&projection.roots).filter(|(_, root)| root.is_none());
                 absent.for_each(|(column, _)| *plan.absent_columns.entry(column.name).or_default() += 1);
             }
-            let row_group = footer.metadata.row_group(span.index);
+            let row_group = metadata.row_group(span.index);
+            let column_range = |leaf: &usize| {
+                let range = column_range(row_group.column(*leaf), footer.object.size);
+                range.expect("a footer with a column outside its object is refused when it is read")
+            };
             let sum = |size: &dyn Fn(usize) -> i64| {
                 let bytes = projection.leaves.iter().map(|leaf| u64::try_from(size(*leaf)).unwrap_or(0));
                 Bytes(bytes.sum())
@@ -179,11 +194,30 @@ fn plan_object(plan: &mut Plan, scans: &[Scan], footer: &Arc<Footer>, given_up: 
                 days,
                 passed_over: Vec::new(),
                 row_count: span.row_count,
+                column_ranges: projection.leaves.iter().map(column_range).collect(),
                 stored_bytes: sum(&|leaf| row_group.column(leaf).compressed_size()),
                 decoded_bytes: sum(&|leaf| row_group.column(leaf).uncompressed_size()),
-                projection: Arc::new(projection),
+                projection: projections.shared(projection),
             });
         }
+    }
+}
+
+/// Most objects have the same columns: their chunks share one projection.
+#[derive(Default)]
+struct Projections(Vec<Arc<Projection>>);
+
+impl Projections {
+    /// So many are compared with; a bucket in which more alternate costs memory, not time.
+    const COMPARED: usize = 16;
+
+    fn shared(&mut self, projection: Projection) -> Arc<Projection> {
+        let known = self.0.iter().rev().take(Self::COMPARED).find(|known| ***known == projection);
+        known.cloned().unwrap_or_else(|| {
+            let new = Arc::new(projection);
+            self.0.push(Arc::clone(&new));
+            new
+        })
     }
 }
 
@@ -208,7 +242,8 @@ fn has_times(scans: &[Scan], footer: &Footer) -> bool {
     }
     let has_rows = !footer.row_groups.is_empty();
     let mut of_object = scans.iter().filter(|scan| has_rows && scan.table == footer.object.table);
-    of_object.all(|scan| project(&footer.object.key, &footer.metadata, 0, &scan.columns()[..1]).is_ok())
+    let metadata = footer.metadata();
+    of_object.all(|scan| project(&footer.object.key, &metadata, 0, &scan.columns()[..1]).is_ok())
 }
 
 /// Whether all rows of an object lie on the day of its name, as far as both say anything.

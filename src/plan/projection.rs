@@ -14,7 +14,7 @@ use crate::impl_failure;
 use crate::schema::source::{Column, ColumnType};
 
 /// The columns of one row group that a scan reads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Projection {
     /// For each column of the scan its position among the file's top-level columns; `None` where the file lacks it.
     pub roots: Vec<Option<usize>>,

@@ -198,15 +198,15 @@ impl Pipeline<'_> {
 
     fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {
         // What is fetched along between two columns is held as well.
-        let fetched = fetched_bytes(&chunk.footer, chunk.row_group, &chunk.projection.leaves);
-        let held = fetched.unwrap_or(chunk.stored_bytes).max(chunk.stored_bytes);
+        let fetched = fetched_bytes(chunk.footer.object.size, &chunk.column_ranges);
+        let held = fetched.max(chunk.stored_bytes);
         self.budget.acquire(held + chunk.decoded_bytes).boxed()
     }
 
     async fn fetch(&self, chunk: &ChunkPlan, number: usize, permit: Permit) -> Fetched {
         let started = Instant::now();
-        let leaves = &chunk.projection.leaves;
-        let bytes = fetch_row_group(self.store, &chunk.footer, chunk.row_group, leaves, permit).await;
+        let columns = &chunk.column_ranges;
+        let bytes = fetch_row_group(self.store, &chunk.footer, chunk.row_group, columns, permit).await;
         (number, started.elapsed().as_secs_f64(), bytes.map_err(Failure::from))
     }
 
@@ -232,7 +232,7 @@ impl Pipeline<'_> {
             let object = chunk.footer.object.key.as_str();
             let row_group = RowGroup {
                 object,
-                metadata: Arc::clone(&chunk.footer.metadata),
+                metadata: chunk.footer.metadata(),
                 row_group: chunk.row_group,
                 projection: &chunk.projection,
                 columns: &scans[chunk.scan].columns,

@@ -21,6 +21,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
 use parquet::basic::ConvertedType;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::coerce::{coerce, sql_type};
 use super::error::RecomputeError;
@@ -133,8 +134,12 @@ impl PartitionStream for Partition {
 }
 
 /// Positions of the columns among the file's top-level columns; `None` where the file lacks one.
-fn roots(chunk: &ChunkPlan, columns: &[&'static Column]) -> Result<Vec<Option<usize>>, RecomputeError> {
-    let fields = chunk.footer.metadata.file_metadata().schema_descr().root_schema().get_fields();
+fn roots(
+    chunk: &ChunkPlan,
+    metadata: &ParquetMetaData,
+    columns: &[&'static Column],
+) -> Result<Vec<Option<usize>>, RecomputeError> {
+    let fields = metadata.file_metadata().schema_descr().root_schema().get_fields();
     let mut roots = Vec::with_capacity(columns.len());
     for column in columns {
         let root = fields.iter().position(|field| field.name() == column.name);
@@ -153,9 +158,10 @@ async fn fetch(store: &Store, chunk: &ChunkPlan, columns: &[&'static Column]) ->
     if let Some(whole) = &chunk.footer.whole {
         return Ok(Segments::new(size, vec![(0, whole.clone())]));
     }
-    let wanted: Vec<usize> = roots(chunk, columns)?.into_iter().flatten().collect();
-    let schema = chunk.footer.metadata.file_metadata().schema_descr();
-    let row_group = chunk.footer.metadata.row_group(chunk.row_group);
+    let metadata = chunk.footer.metadata();
+    let wanted: Vec<usize> = roots(chunk, &metadata, columns)?.into_iter().flatten().collect();
+    let schema = metadata.file_metadata().schema_descr();
+    let row_group = metadata.row_group(chunk.row_group);
     let mut ranges = Vec::new();
     for leaf in (0..schema.num_columns()).filter(|leaf| wanted.contains(&schema.get_column_root_idx(*leaf))) {
         let column = row_group.column(leaf);
@@ -194,8 +200,8 @@ impl Batches {
         columns: Vec<&'static Column>,
         batch_rows: usize,
     ) -> Result<Self, RecomputeError> {
-        let roots = roots(&chunk, &columns)?;
-        let metadata = Arc::clone(&chunk.footer.metadata);
+        let metadata = chunk.footer.metadata();
+        let roots = roots(&chunk, &metadata, &columns)?;
         let parquet_schema = metadata.file_metadata().schema_descr();
         let is_wanted = |leaf: &usize| roots.contains(&Some(parquet_schema.get_column_root_idx(*leaf)));
         let leaves: Vec<usize> = (0..parquet_schema.num_columns()).filter(is_wanted).collect();

@@ -39,6 +39,8 @@ pub use error::{Cause, Operation, StoreError};
 
 /// Pages of one listing; at the usual thousand keys each this is ten million objects, far beyond any month.
 const MAX_LIST_PAGES: usize = 10_000;
+/// Files are read by threads, one each: more of them take memory for their stacks and caches, and save no time.
+const MOST_FILES: usize = 16;
 /// Objects that S3 removes with one request.
 const REMOVED_AT_ONCE: usize = 1_000;
 /// About the pause before the first repetition of a request.
@@ -133,11 +135,15 @@ impl Store {
             first_pause: FIRST_PAUSE,
             longest_pause: LONGEST_PAUSE,
         };
+        let most_requests = match backend {
+            Backend::Folder(_) => storage.concurrent_requests.min(MOST_FILES),
+            Backend::S3 { .. } => storage.concurrent_requests,
+        };
         let inner = Inner {
             backend,
             prefix,
             place,
-            throttle: Throttle::new(storage.concurrent_requests),
+            throttle: Throttle::new(most_requests),
             policy,
             requests,
             retries: AtomicU64::new(0),

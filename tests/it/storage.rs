@@ -11,7 +11,7 @@ use gristmill::config::Storage;
 use gristmill::discover::{Listing, ObjectInfo, discover};
 use gristmill::error::{ErrorKind, Failure};
 use gristmill::fetch::fetch_row_group;
-use gristmill::footers::{DaySpan, Footer, read_footers};
+use gristmill::footers::{DaySpan, Footer, column_range, read_footers};
 use gristmill::runtime::memory_budget::MemoryBudget;
 use gristmill::schema::source::{ReportType, SourceTable, Variant};
 use gristmill::store::{ObjectRef, Store, StoreError};
@@ -60,12 +60,14 @@ fn parquet(row_count: i64) -> Vec<u8> {
 
 async fn read_rows(store: &Store, footer: &Footer) -> Vec<RecordBatch> {
     let budget = MemoryBudget::new(Bytes(64 << 20));
-    let columns: Vec<usize> = (0..footer.metadata.file_metadata().schema_descr().num_columns()).collect();
+    let metadata = footer.metadata();
     let mut rows = Vec::new();
     for row_group in &footer.row_groups {
         let permit = budget.acquire(Bytes(1 << 20)).await;
-        let chunk = fetch_row_group(store, footer, row_group.index, &columns, permit).await.unwrap();
-        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&footer.metadata), ArrowReaderOptions::new()).unwrap();
+        let columns = metadata.row_group(row_group.index).columns().iter();
+        let ranges: Vec<_> = columns.map(|column| column_range(column, footer.object.size).unwrap()).collect();
+        let chunk = fetch_row_group(store, footer, row_group.index, &ranges, permit).await.unwrap();
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new()).unwrap();
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunk, metadata);
         let reader = builder.with_row_groups(vec![row_group.index]).build().unwrap();
         rows.extend(reader.map(Result::unwrap));
@@ -99,7 +101,8 @@ async fn a_bucket_reads_like_the_folder_it_was_filled_from() {
         assert!(matches!(http_footer.row_groups[0].days, DaySpan::Known(first, last) if first == last));
         let expected = read_rows(&local, local_footer).await;
         assert_eq!(read_rows(&over_http, http_footer).await, expected, "kept whole");
-        let ranged = Footer { whole: None, ..http_footer.clone() };
+        let mut ranged = http_footer.clone();
+        ranged.whole = None;
         assert_eq!(read_rows(&over_http, &ranged).await, expected, "by ranges");
         assert!(expected.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
     }
@@ -284,11 +287,11 @@ async fn a_replaced_or_removed_object_is_noticed() {
         assert!(error.to_string().contains(&key), "{error}");
     }
     let listing = discover_pods(&store).await.unwrap();
-    let footer = good_footers(&store, &listing).await.remove(0);
+    let mut footer = good_footers(&store, &listing).await.remove(0);
     server.remove(&key);
-    let footer = Footer { whole: None, ..footer };
+    footer.whole = None;
     let permit = MemoryBudget::new(Bytes(1 << 20)).acquire(Bytes(1)).await;
-    let error = fetch_row_group(&store, &footer, 0, &[0, 1], permit).await.unwrap_err();
+    let error = fetch_row_group(&store, &footer, 0, &[4..50, 50..100], permit).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ObjectChanged);
     let text = Failure::from(error).full_text();
     assert!(text.contains("row group 0") && text.contains(&key), "{text}");
@@ -322,6 +325,15 @@ async fn no_more_requests_at_once_than_configured() {
     assert_eq!(good_footers(&store, &listing).await.len(), 30);
     assert_eq!(server.counters().peak_in_flight, 3);
     assert_eq!(store.counters().bytes_read.0, server.counters().bytes_sent);
+}
+
+#[test]
+fn of_a_folder_only_so_many_files_are_read_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let most = |concurrent_requests| {
+        Store::new(&Storage { concurrent_requests, ..folder(root.path()) }).unwrap().concurrent_requests()
+    };
+    assert_eq!([most(3), most(256)], [3, 16]);
 }
 
 #[test]

@@ -214,7 +214,7 @@ impl Object {
     fn batches<'a>(&'a self, chunk: &'a ChunkPlan, days: &'a [Arc<DayState>]) -> Result<Batches<'a>, DecodeError> {
         let row_group = RowGroup {
             object: &self.key,
-            metadata: Arc::clone(&chunk.footer.metadata),
+            metadata: chunk.footer.metadata(),
             row_group: chunk.row_group,
             projection: &chunk.projection,
             columns: &days[0].scans()[chunk.scan].columns,

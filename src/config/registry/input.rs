@@ -201,7 +201,7 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Integer { min: 1, max: 256 },
         unit: "requests",
         default: Fallback::Fixed("64"),
-        doc: "Requests under way at once.",
+        doc: "Requests under way at once; in a folder at most 16, since each file is read by a thread.",
         reason: "Hides 50 ms of latency, also for many small objects; a server that asks to slow down gets fewer.",
         shipped: "64",
     },

@@ -1,13 +1,13 @@
 //! The gate before days, and the order in which pods begin with them; without any waiting.
 
+use arrow_schema::{DataType, Field, Schema};
 use chrono::DateTime;
-use parquet::file::metadata::{FileMetaData, ParquetMetaData};
-use parquet::schema::types::{SchemaDescriptor, Type};
+use parquet::arrow::ArrowWriter;
 
 use super::*;
 use crate::config::Shard;
 use crate::discover::ObjectInfo;
-use crate::footers::Footer;
+use crate::footers::footer_of;
 use crate::labels::EnabledKeys;
 use crate::plan::projection::Projection;
 use crate::plan::{BadObject, DayPlan};
@@ -44,20 +44,20 @@ fn feeding_and_waiting(scans: &[CompiledScan]) -> [usize; 2] {
 fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
     let month = BillingMonth { year: 2025, month: 10 };
     let table = SourceTable { report: ReportType::PodUsage, variant: Variant::Raw };
+    let mut file = Vec::new();
+    let schema = Schema::new(vec![Field::new("column", DataType::Boolean, true)]);
+    ArrowWriter::try_new(&mut file, Arc::new(schema), None).unwrap().close().unwrap();
     let object = Arc::new(ObjectInfo {
         key: "data/x".to_owned(),
         table,
         month,
-        size: Bytes(1),
+        size: Bytes(file.len() as u64),
         etag: None,
         last_modified: DateTime::UNIX_EPOCH,
         manifest: None,
     });
-    let schema = Type::group_type_builder("schema").build().unwrap();
-    let schema = Arc::new(SchemaDescriptor::new(Arc::new(schema)));
-    let metadata = ParquetMetaData::new(FileMetaData::new(2, 0, None, None, schema, None), Vec::new());
-    let footer = Arc::new(Footer { object, metadata: Arc::new(metadata), row_groups: Vec::new(), whole: None });
-    let empty = arrow_schema::Schema::empty();
+    let footer = Arc::new(footer_of(&object, &file.into()).unwrap());
+    let empty = Schema::empty();
     let projection = Arc::new(Projection { roots: vec![], leaves: vec![], unchecked: vec![], schema: Arc::new(empty) });
     let chunk = |(scan, days): &(usize, Vec<UsageDay>)| ChunkPlan {
         scan: *scan,
@@ -67,6 +67,7 @@ fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
         days: days.clone(),
         passed_over: Vec::new(),
         row_count: 10,
+        column_ranges: Vec::new(),
         stored_bytes: Bytes(10),
         decoded_bytes: Bytes(10),
     };
