@@ -11,6 +11,10 @@ pub enum ErrorKind {
     Config,
     /// An object is not readable Parquet (truncated, empty, corrupt).
     ObjectUnreadable,
+    /// The key of an object cannot be addressed (an empty segment, `..`, a control character).
+    KeyUnusable,
+    /// An object lies in an archive class of the storage.
+    ObjectArchived,
     /// A required column is missing from an object.
     ColumnMissing,
     /// A column has a type that cannot be coerced to the declared one.
@@ -33,6 +37,8 @@ pub enum ErrorKind {
     NoObjects,
     /// The ledger has a day whose objects are all gone.
     ObjectsDisappeared,
+    /// A day would be made from far fewer objects than its old rows were.
+    FewerObjects,
     /// A day's new rows differ from its old ones by more than the configured guard allows.
     ChangeTooLarge,
     /// Two deliveries of one report and day, and the configuration refuses them.
@@ -43,8 +49,14 @@ pub enum ErrorKind {
     MemoryBudget,
     /// An object changed between listing and reading.
     ObjectChanged,
+    /// An object is listed as it was, and every read finds another one.
+    ObjectInconsistent,
     /// The object store cannot be reached or answers 5xx.
     StorageUnavailable,
+    /// The object store answers with something that is no answer to the request.
+    StorageAnswerUnusable,
+    /// The clock here and that of the object store differ too much.
+    ClocksDiffer,
     /// The bucket does not exist.
     BucketMissing,
     /// The object store refuses access.
@@ -85,6 +97,8 @@ impl ErrorKind {
             K::NotComparable => 2,
             K::Usage => 64,
             K::ObjectUnreadable
+            | K::KeyUnusable
+            | K::ObjectArchived
             | K::ColumnMissing
             | K::ColumnUnusable
             | K::ReportUnknown
@@ -96,6 +110,7 @@ impl ErrorKind {
             | K::NotConserved
             | K::NoObjects
             | K::ObjectsDisappeared
+            | K::FewerObjects
             | K::ChangeTooLarge
             | K::TwoManifests
             | K::SomeDaysFailed => 65,
@@ -108,6 +123,9 @@ impl ErrorKind {
             | K::HeldByOthers => 75,
             K::Config
             | K::MemoryBudget
+            | K::ObjectInconsistent
+            | K::StorageAnswerUnusable
+            | K::ClocksDiffer
             | K::BucketMissing
             | K::AccessDenied
             | K::LoginRefused
@@ -131,6 +149,8 @@ impl ErrorKind {
         matches!(
             self,
             K::ObjectUnreadable
+                | K::KeyUnusable
+                | K::ObjectArchived
                 | K::ColumnMissing
                 | K::ColumnUnusable
                 | K::LabelMalformed
@@ -138,6 +158,7 @@ impl ErrorKind {
                 | K::ValueUnusable
                 | K::NotConserved
                 | K::ObjectsDisappeared
+                | K::FewerObjects
                 | K::ChangeTooLarge
                 | K::TwoManifests
         )
@@ -155,6 +176,12 @@ impl ErrorKind {
             K::Usage => "run `gristmill --help`",
             K::Config => "mend the configuration; `gristmill config --config FILE` checks it",
             K::ObjectUnreadable => "deliver the object again, or remove it if it is not part of the report",
+            K::KeyUnusable => {
+                "store the object under a key without empty segments, `.`, `..` and control characters, or remove it"
+            }
+            K::ObjectArchived => {
+                "restore the object from its archive class and run again, or remove it if it is not part of the report"
+            }
             K::ColumnMissing | K::ColumnUnusable => {
                 "export the report again with the documented columns (docs/rollups.md)"
             }
@@ -179,6 +206,9 @@ impl ErrorKind {
             K::ObjectsDisappeared => {
                 "deliver the objects again; `input.on_disappeared: accept` keeps the day's rows, with `--delete-empty-days` they go"
             }
+            K::FewerObjects => {
+                "deliver the missing objects again; if the day is right as it is now, run it once with `--set target.guard.min_objects_percent=0`"
+            }
             K::ChangeTooLarge => {
                 "look at `gristmill plan --diff`; to accept the day run it once with `--set target.guard.max_change_percent=`"
             }
@@ -188,6 +218,15 @@ impl ErrorKind {
                 "raise performance.memory_budget and the pod's memory limit, or lower performance.max_workers"
             }
             K::ObjectChanged => "run again once the upload has finished",
+            K::ObjectInconsistent => {
+                "if ETags of this server differ between listing and object, `storage.compare_objects_by: size_and_time` goes on without them; otherwise look for a cache or a replica that answers with old objects"
+            }
+            K::StorageAnswerUnusable => {
+                "check that storage.endpoint is the address of the S3 server itself, not of its web console, a proxy or a cache that answers in its place"
+            }
+            K::ClocksDiffer => {
+                "set the clock of this machine, or that of the storage, right; they may differ by a few minutes at most"
+            }
             K::StorageUnavailable => "check storage.endpoint and the network, then run again",
             K::BucketMissing => "check storage.url",
             K::AccessDenied => {

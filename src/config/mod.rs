@@ -69,6 +69,8 @@ pub struct Config {
     pub on_disappeared: OnDisappeared,
     /// `target.guard.max_change_percent`; absent: any change is written.
     pub max_change_percent: Option<f64>,
+    /// `target.guard.min_objects_percent`; 0 accepts any number.
+    pub min_objects_percent: f64,
     /// Where the small tables come from. One copy for the views of all sources: inline lists may be long.
     pub reference: Arc<Reference>,
     /// Threads and memory.
@@ -171,6 +173,8 @@ pub struct Storage {
     pub path_style: bool,
     /// PEM file with further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// `storage.compare_objects_by`.
+    pub compare_objects_by: CompareObjectsBy,
     /// Requests under way at once.
     pub concurrent_requests: usize,
     /// Seconds until a connection must stand.
@@ -296,6 +300,15 @@ pub enum OnTwoManifests {
     Warn,
     /// The day fails.
     Error,
+}
+
+/// How versions of an object are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompareObjectsBy {
+    /// By entity tag and size.
+    Etag,
+    /// By size and time of the upload.
+    SizeAndTime,
 }
 
 /// What a day does that the ledger has and whose objects are all gone.

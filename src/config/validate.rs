@@ -11,8 +11,9 @@ use super::problem::Problems;
 use super::settings::Settings;
 use super::value::Value;
 use super::{
-    Claims, Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnDisappeared, OnMalformedLabel,
-    OnTwoManifests, Performance, Postgres, Reference, ReferenceFrom, Replace, SslMode, Storage, Target,
+    Claims, CompareObjectsBy, Config, FileFormat, Location, Logging, NodeRoles, OnBadDay, OnDisappeared,
+    OnMalformedLabel, OnTwoManifests, Performance, Postgres, Reference, ReferenceFrom, Replace, SslMode, Storage,
+    Target,
 };
 use super::{period, registry, sources};
 use crate::rollups::semantics::Semantics;
@@ -67,6 +68,10 @@ pub(super) fn build(settings: &mut Settings, now: DateTime<Utc>, problems: &mut 
         max_change_percent: match settings.value("target.guard.max_change_percent") {
             Some(Value::Number(percent)) => Some(*percent),
             _ => None,
+        },
+        min_objects_percent: match settings.value("target.guard.min_objects_percent") {
+            Some(Value::Number(percent)) => *percent,
+            _ => 0.0,
         },
         reference: Arc::new(reference?),
         performance: performance(settings)?,
@@ -123,6 +128,10 @@ fn storage(settings: &mut Settings, problems: &mut Problems) -> Option<Storage> 
         allow_http: settings.flag("storage.allow_http")?,
         path_style: settings.flag("storage.path_style")?,
         ca_file: settings.path("storage.ca_file"),
+        compare_objects_by: match settings.choice("storage.compare_objects_by")? {
+            "size_and_time" => CompareObjectsBy::SizeAndTime,
+            _ => CompareObjectsBy::Etag,
+        },
         concurrent_requests: settings.number("storage.concurrent_requests")?,
         connect_timeout_seconds: settings.number("storage.connect_timeout_seconds")?,
         request_timeout_seconds: settings.number("storage.request_timeout_seconds")?,

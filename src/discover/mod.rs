@@ -1,9 +1,11 @@
 //! Key layout → the objects of a window, listed concurrently.
 //!
-//! All prefixes are listed at once (the store bounds the requests). Objects are chosen by folder and ending alone; what a
-//! file name says is kept as a hint and never decides about rows.
+//! All prefixes are listed at once (the store bounds the requests). Objects are chosen by folder and by the rule in `objects.rs` alone; what
+//! a file name says is kept as a hint and never decides about rows.
 
 mod names;
+mod neighbours;
+mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,23 +20,22 @@ use crate::time::{BillingMonth, UsageDay};
 use crate::units::Bytes;
 
 pub use names::ManifestName;
-
-/// What counts as a report, in exactly this spelling.
-const ENDING: &str = ".parquet";
+pub use neighbours::what_is_there;
+pub use objects::{PassedOver, Role};
 
 /// The objects of a window.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// Objects sorted by key, each key once.
     pub objects: Vec<Arc<ObjectInfo>>,
-    /// Keys under the prefixes that are not reports.
-    pub ignored_key_count: u64,
+    /// Objects under the prefixes that are no reports.
+    pub passed_over: PassedOver,
 }
 
 /// One object with the table and month its folder stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Key, starting with `data/`.
+    /// Key, starting with `data/`, exactly as it is in the bucket.
     pub key: String,
     /// The table its folder belongs to.
     pub table: SourceTable,
@@ -53,7 +54,8 @@ pub struct ObjectInfo {
 impl ObjectInfo {
     /// What the store needs to read exactly this object.
     pub fn reference(&self) -> ObjectRef<'_> {
-        ObjectRef { key: &self.key, size: self.size, etag: self.etag.as_deref() }
+        let (etag, last_modified) = (self.etag.as_deref(), self.last_modified);
+        ObjectRef { key: &self.key, size: self.size, etag, last_modified }
     }
 }
 
@@ -107,35 +109,37 @@ pub async fn discover(
     let folders: BTreeSet<(SourceTable, BillingMonth)> =
         tables.iter().flat_map(|table| months.iter().map(move |month| (*table, *month))).collect();
     let lists = folders.into_iter().map(|(table, month)| async move {
-        let entries = store.list(&prefix(org_id, source, table, month)).await?;
-        Ok::<_, DiscoverError>((table, month, entries))
+        let prefix = prefix(org_id, source, table, month);
+        let entries = store.list(&prefix).await?;
+        Ok::<_, DiscoverError>((table, month, prefix.len(), entries))
     });
     let mut by_key = BTreeMap::new();
-    let mut ignored_keys = BTreeSet::new();
-    for (table, month, entries) in futures::future::try_join_all(lists).await? {
+    let mut passed_over = PassedOver::default();
+    for (table, month, prefix_bytes, entries) in futures::future::try_join_all(lists).await? {
         for entry in entries {
-            if entry.key.ends_with(ENDING) {
+            match Role::of(entry.key.get(prefix_bytes..).unwrap_or_default(), entry.size) {
                 // A page that repeats an entry must not make it count twice; the later one is the fresher one.
-                by_key.insert(entry.key.clone(), Arc::new(describe(entry, table, month)));
-            } else {
-                ignored_keys.insert(entry.key);
+                Role::Report => _ = by_key.insert(entry.key.clone(), Arc::new(describe(entry, table, month))),
+                role => passed_over.note(role, entry.key),
             }
         }
     }
-    Ok(Listing { objects: by_key.into_values().collect(), ignored_key_count: ignored_keys.len() as u64 })
+    Ok(Listing { objects: by_key.into_values().collect(), passed_over })
 }
 
 /// The folder of one table and month, with a slash at its end (contract, section 1.1).
 pub fn prefix(org_id: &str, source: Uuid, table: SourceTable, month: BillingMonth) -> String {
+    let BillingMonth { year, month } = month;
+    format!("{}source={source}/year={year:04}/month={month:02}/", sources_prefix(org_id, table))
+}
+
+/// The folder that has a folder for each source.
+fn sources_prefix(org_id: &str, table: SourceTable) -> String {
     let daily = match table.variant {
         Variant::Raw => "",
         Variant::Daily => "daily/",
     };
-    let BillingMonth { year, month } = month;
-    format!(
-        "data/parquet/{daily}{org_id}/OCP/{}/source={source}/year={year:04}/month={month:02}/",
-        table.report.folder()
-    )
+    format!("data/parquet/{daily}{org_id}/OCP/{}/", table.report.folder())
 }
 
 /// Finds tables and days for which the file names show more than one delivery; sorted by table, month and day.

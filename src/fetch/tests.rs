@@ -57,6 +57,7 @@ async fn store_and_footer(folder: &std::path::Path) -> (Store, Footer) {
         allow_http: false,
         path_style: true,
         ca_file: None,
+        compare_objects_by: crate::config::CompareObjectsBy::Etag,
         concurrent_requests: 4,
         connect_timeout_seconds: 5,
         request_timeout_seconds: 30,

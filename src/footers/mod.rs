@@ -112,6 +112,12 @@ pub enum FooterError {
     /// The bytes could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The listing stays the same while the object is another one at each read.
+    #[error("the listing of an object stays as it is, and each time it is read it is another one")]
+    Inconsistent {
+        /// In what it differs.
+        source: StoreError,
+    },
     /// Nothing in it.
     #[error("object `{key}` has zero bytes")]
     Empty {
@@ -195,7 +201,16 @@ impl FooterError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             FooterError::Store(error) => error.kind(),
+            FooterError::Inconsistent { .. } => ErrorKind::ObjectInconsistent,
             _ => ErrorKind::ObjectUnreadable,
+        }
+    }
+
+    /// The same error of an object that was listed as it is now all the time.
+    pub fn of_same_listing(self) -> Self {
+        match self {
+            FooterError::Store(source @ StoreError::Changed { .. }) => FooterError::Inconsistent { source },
+            other => other,
         }
     }
 }

@@ -20,12 +20,24 @@ pub struct MadeFrom {
     pub object_count: usize,
     /// Key → digest of size and version; `None` if there were too many to note.
     pub objects: Option<BTreeMap<String, String>>,
+    /// Report → how much of it held rows of the day; empty in a row of an earlier version.
+    #[serde(default)]
+    pub reports: BTreeMap<String, Extent>,
     /// Name of a setting or a reference table → digest of its value.
     pub facts: BTreeMap<String, String>,
     /// Which old rows gave way: `target.postgres.replace`. It reaches no row of ours, so it is not in the fingerprint.
     pub replace: String,
     /// Where node roles are derived: from what, and what came out.
     pub roles: Option<NotedRoles>,
+}
+
+/// How much input a report gave for a day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Objects that may hold rows of the day.
+    pub objects: u64,
+    /// Rows of their row groups that may be of it.
+    pub rows: u64,
 }
 
 /// Derived node roles as they were used for a day; whole digests in hexadecimal, because these do decide.
@@ -53,6 +65,44 @@ impl MadeFrom {
     pub fn note_objects(&mut self, objects: impl ExactSizeIterator<Item = (String, String)>) {
         self.object_count = objects.len();
         self.objects = (self.object_count <= MOST_OBJECTS).then(|| objects.collect());
+    }
+
+    /// The report that shrank most below so many percent of its objects, if one did: its name, and how much there was and is. Where the rows
+    /// were noted they must have shrunk below the same share: small objects may have been put together. Daily copies stand for
+    /// the raw report.
+    pub fn shrunken(&self, now: &Self, min_percent: f64) -> Option<(String, Extent, Extent)> {
+        let (before, now) = match (&self.objects, self.reports.is_empty()) {
+            (None, true) => (self.of_all(), now.of_all()),
+            _ => (self.extents(), now.extents()),
+        };
+        // Counts of objects and rows are far below 2^53.
+        #[allow(clippy::cast_precision_loss)]
+        let share = |before: u64, now: u64| if before == 0 { 100.0 } else { now as f64 * 100.0 / before as f64 };
+        let of_report = before.into_iter().map(|(report, before)| {
+            let now = now.get(&report).copied().unwrap_or_default();
+            let rows_share = if before.rows == 0 { 0.0 } else { share(before.rows, now.rows) };
+            (share(before.objects, now.objects).max(rows_share), (report, before, now))
+        });
+        let least = of_report.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        (least.0 < min_percent).then_some(least.1)
+    }
+
+    /// Per report; of a row of an earlier version as far as its keys tell.
+    fn extents(&self) -> BTreeMap<String, Extent> {
+        if !self.reports.is_empty() {
+            return self.reports.clone();
+        }
+        let mut extents: BTreeMap<String, Extent> = BTreeMap::new();
+        let keys = self.objects.iter().flat_map(BTreeMap::keys);
+        for report in keys.filter_map(|key| key.split("/source=").next()?.rsplit('/').next()) {
+            extents.entry(report.to_owned()).or_default().objects += 1;
+        }
+        extents
+    }
+
+    /// Of a row that knows no more than the number of all objects.
+    fn of_all(&self) -> BTreeMap<String, Extent> {
+        BTreeMap::from([("all reports".to_owned(), Extent { objects: self.object_count as u64, rows: 0 })])
     }
 
     /// As it is kept in the ledger.
@@ -134,6 +184,53 @@ mod tests {
         let mut again = other.clone();
         again.roles = Some(NotedRoles { from: "z".to_owned(), of_day: "y".to_owned(), ..NotedRoles::default() });
         assert_eq!(other.differences(&again), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_report_that_shrank_is_found() {
+        let of = |reports: &[(&str, u64, u64)]| MadeFrom {
+            reports: reports
+                .iter()
+                .map(|(name, objects, rows)| ((*name).to_owned(), Extent { objects: *objects, rows: *rows }))
+                .collect(),
+            ..MadeFrom::default()
+        };
+        let before = of(&[("pods", 24, 2_400), ("storage", 1, 100)]);
+        let shrunken = |now: &MadeFrom| before.shrunken(now, 50.0).map(|(report, _, _)| report);
+        assert_eq!(shrunken(&before), None);
+        assert_eq!(shrunken(&of(&[("pods", 12, 1_200), ("storage", 1, 100)])), None, "half is not less than half");
+        assert_eq!(shrunken(&of(&[("pods", 11, 1_100), ("storage", 1, 100)])).as_deref(), Some("pods"));
+        assert_eq!(shrunken(&of(&[("pods", 1, 2_400), ("storage", 1, 100)])), None, "put together");
+        assert_eq!(shrunken(&of(&[("pods", 24, 240), ("storage", 1, 100)])), None, "as many objects, with fewer rows");
+        let gone = before.shrunken(&of(&[("pods", 24, 2_400)]), 50.0).unwrap();
+        assert_eq!(gone, ("storage".to_owned(), Extent { objects: 1, rows: 100 }, Extent::default()));
+        assert_eq!(before.shrunken(&of(&[]), 0.0), None, "0 accepts any number");
+        assert_eq!(of(&[]).shrunken(&before, 100.0), None, "more than before");
+    }
+
+    #[test]
+    fn a_row_of_an_earlier_version_tells_by_its_keys_or_its_count() {
+        let key = |report: &str, number: u64| {
+            format!("data/parquet/o/OCP/{report}/source=s/year=2025/month=10/{number}.parquet")
+        };
+        let keys: Vec<String> =
+            (0..4).map(|number| key("pod_usage", number)).chain([key("storage_usage", 0)]).collect();
+        let pairs: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "1")).collect();
+        let before = made_from(&pairs, &[]);
+        let now = |reports: &[(&str, u64)]| MadeFrom {
+            reports: reports
+                .iter()
+                .map(|(name, objects)| ((*name).to_owned(), Extent { objects: *objects, rows: 9 }))
+                .collect(),
+            ..MadeFrom::default()
+        };
+        assert_eq!(before.shrunken(&now(&[("pod_usage", 2), ("storage_usage", 1)]), 50.0), None);
+        let shrunken = before.shrunken(&now(&[("pod_usage", 1), ("storage_usage", 1)]), 50.0);
+        assert_eq!(shrunken.map(|(report, _, _)| report).as_deref(), Some("pod_usage"));
+        let many = MadeFrom { object_count: 2_000, ..MadeFrom::default() };
+        let few = MadeFrom { object_count: 999, ..now(&[("pod_usage", 999)]) };
+        assert!(many.shrunken(&few, 50.0).is_some());
+        assert!(many.shrunken(&few, 49.0).is_none());
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use claims::{
 pub use last_write::{LastWrite, last_write};
 pub use layout::{Layout, create, layout};
 pub use lock::{lock_day, lock_like_the_reference, take_writer_slot};
-pub use made_from::{MadeFrom, NotedRoles};
+pub use made_from::{Extent, MadeFrom, NotedRoles};
 
 /// Our own schema; nothing of the reference's is changed by it.
 pub const SCHEMA: &str = "gristmill";

@@ -1,6 +1,7 @@
 //! Scans, listing and footers → which row groups of which objects make up each day, as a value that can be printed.
 
 pub mod display;
+mod other_periods;
 pub mod projection;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +12,11 @@ use crate::discover::{ManifestName, ObjectInfo};
 use crate::error::Failure;
 use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan, column_range};
 use crate::rollups::declaration::Scan;
+use crate::schema::source::ReportType;
 use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
 
+pub use other_periods::OtherPeriods;
 use projection::{Projection, project};
 
 /// One row group to read for one scan.
@@ -52,6 +55,8 @@ pub struct DayPlan {
     pub objects: Vec<Arc<ObjectInfo>>,
     /// Rows of those row groups: an upper bound where a row group spans days.
     pub row_count: u64,
+    /// Report → objects and rows of those row groups, each counted once however often it is read.
+    pub reports: BTreeMap<ReportType, (usize, u64)>,
     /// Bytes of the needed columns as stored.
     pub stored_bytes: Bytes,
 }
@@ -80,6 +85,8 @@ pub struct Plan {
     pub object_count: usize,
     /// Columns that some object lacks and that read as null there: column name and number of objects.
     pub absent_columns: BTreeMap<&'static str, usize>,
+    /// Objects whose rows are of other days than their place says.
+    pub of_other_periods: OtherPeriods,
 }
 
 impl Plan {
@@ -117,6 +124,7 @@ pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<
         bad_objects: Vec::new(),
         object_count: footers.len(),
         absent_columns: BTreeMap::new(),
+        of_other_periods: OtherPeriods::default(),
     };
     // An object without usable times tells no more about its name than one that cannot be read.
     let names_are_true = footers.iter().all(|(object, footer)| match footer {
@@ -128,6 +136,7 @@ pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<
         let by_name = || days_of_name(window, object.manifest.as_ref().filter(|_| names_are_true));
         match footer {
             Ok(footer) => {
+                plan.of_other_periods.note(window, object, footer);
                 let given_up = (!has_times(scans, footer)).then(by_name);
                 plan_object(&mut plan, scans, &Arc::new(footer.clone()), given_up.as_deref(), &mut projections);
             }
@@ -222,13 +231,21 @@ impl Projections {
 }
 
 fn day_plan(day: UsageDay, chunks: &[ChunkPlan]) -> DayPlan {
-    let mut plan = DayPlan { day, chunk_count: 0, objects: Vec::new(), row_count: 0, stored_bytes: Bytes(0) };
+    let (objects, reports) = (Vec::new(), BTreeMap::new());
+    let mut plan = DayPlan { day, chunk_count: 0, objects, row_count: 0, reports, stored_bytes: Bytes(0) };
     let mut objects: BTreeMap<&str, &Arc<ObjectInfo>> = BTreeMap::new();
+    let mut row_groups = BTreeSet::new();
     for chunk in chunks.iter().filter(|chunk| chunk.days.contains(&day)) {
         plan.chunk_count += 1;
         plan.row_count += chunk.row_count;
         plan.stored_bytes = plan.stored_bytes + chunk.stored_bytes;
-        objects.insert(&chunk.footer.object.key, &chunk.footer.object);
+        let object = &chunk.footer.object;
+        if row_groups.insert((&object.key, chunk.row_group)) {
+            let (object_count, row_count) = plan.reports.entry(object.table.report).or_default();
+            *object_count += usize::from(!objects.contains_key(object.key.as_str()));
+            *row_count += chunk.row_count;
+        }
+        objects.insert(&object.key, object);
     }
     plan.objects = objects.into_values().cloned().collect();
     plan

@@ -95,7 +95,7 @@ async fn check_source(context: &Context<'_>, windows: &[Window], found: &mut Fou
         plan.bad_objects.iter().for_each(|bad| found.add(&bad.failure));
     }
     if object_count == 0 {
-        found.add(&window::no_objects(context, windows));
+        found.add(&window::no_objects(context, windows).await);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, NodeRoles, Replace};
 use crate::discover::ObjectInfo;
-use crate::ledger::{ENGINE_VERSION, MadeFrom, NotedRoles};
+use crate::ledger::{ENGINE_VERSION, Extent, MadeFrom, NotedRoles};
 use crate::plan::{DayPlan, Plan};
 use crate::rollups::facts::{NodeRole, ReferenceData};
 
@@ -79,6 +79,13 @@ impl Facts {
             (object.key.clone(), short(&Fields::digest(|hash| hash.list([object_fields(object)].into_iter()))))
         };
         made_from.note_objects(day.objects.iter().map(noted));
+        made_from.reports = day
+            .reports
+            .iter()
+            .map(|(report, (objects, rows))| {
+                (report.folder().to_owned(), Extent { objects: *objects as u64, rows: *rows })
+            })
+            .collect();
         made_from.roles = roles;
         Ingredients { fingerprint, made_from }
     }

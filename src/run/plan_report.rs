@@ -59,7 +59,7 @@ pub struct PlanDay {
     pub rows: u64,
     /// Bytes of the needed columns as stored.
     pub bytes: u64,
-    /// `new`, `changed`, `rows differ`, `unchanged`, `no input`, `disappeared` or `unusable`; null without a PostgreSQL target.
+    /// `new`, `changed`, `rows differ`, `unchanged`, `no input`, `disappeared`, `far fewer objects` or `unusable`; null without a PostgreSQL target.
     pub state: Option<&'static str>,
     /// Why, where the state alone does not say.
     pub reasons: Vec<String>,

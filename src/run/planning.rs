@@ -50,7 +50,7 @@ pub async fn plan_period(config: &Config, options: PlanOptions, progress: &Progr
     let mut empty = Vec::new();
     for context in &contexts {
         match planning.plan_source(context, &windows, &mut report).await {
-            Ok(0) if !options.allow_empty => empty.push(window::no_objects(context, &windows)),
+            Ok(0) if !options.allow_empty => empty.push(window::no_objects(context, &windows).await),
             Ok(_) => {}
             Err(failure) if context.is_of_source(failure.kind) => report.fail(&context.named(failure)),
             Err(failure) => return Err(context.named(failure)),
@@ -142,7 +142,7 @@ async fn look(
         let sink = postgres_sink(context, postgres)?.for_report_period(reference.report_period_id);
         decide(context, &prepared, &mut reference, &sink, Purpose::Look).await?
     };
-    decisions.apply(&mut prepared.plan);
+    decisions.apply(&mut prepared.plan, context.config);
     let Decisions { states, no_roles, .. } = decisions;
     planned.add_states(&states);
     planned.to_read = Some(to_read(&prepared.plan));

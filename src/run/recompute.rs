@@ -47,7 +47,7 @@ pub async fn recompute(
         }
     }
     if object_count == 0 && !options.allow_empty {
-        return Err(window::no_objects(&context, &windows));
+        return Err(window::no_objects(&context, &windows).await);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::Context;
 use super::closing::ClosedDay;
 use super::pipeline::Outcome;
+use super::schedule::End;
 use super::unchanged::{DayState, Decisions, Purpose, decide};
 use super::window::{self, PreparedWindow};
 use crate::discover::ObjectInfo;
@@ -37,11 +38,7 @@ pub fn footers_still_true(
     known: &Footers,
     objects: &[Arc<ObjectInfo>],
 ) -> Vec<(Arc<ObjectInfo>, Result<Footer, FooterError>)> {
-    let is_listed = |known: &Arc<ObjectInfo>| {
-        let found = objects.binary_search_by(|object| object.key.cmp(&known.key));
-        found.is_ok_and(|index| is_same(&objects[index], known))
-    };
-    let still_true = known.iter().filter(|(object, footer)| footer.is_ok() && is_listed(object));
+    let still_true = known.iter().filter(|(object, footer)| footer.is_ok() && is_listed(objects, object));
     still_true.filter_map(|(object, footer)| Some((Arc::clone(object), Ok(footer.as_ref().ok()?.clone())))).collect()
 }
 
@@ -50,8 +47,10 @@ pub fn footers_still_true(
 pub async fn prepare_settled(context: &Context<'_>, window: Window) -> Result<(PreparedWindow, [f64; 2]), Failure> {
     let mut attempts = POLICY.begin();
     let (mut prepared, mut seconds) = window::prepare(context, window).await?;
+    let first_listing = objects_of(&prepared);
     while let Some(failure) = changed_object(&prepared.plan) {
         if !wait(&mut attempts, failure).await {
+            window::plan_anew(context, &mut prepared, |object| is_listed(&first_listing, object));
             break;
         }
         let (again, more) = window::prepare_with(context, window, &prepared.footers).await?;
@@ -71,6 +70,7 @@ pub async fn decide_settled(
 ) -> Result<Decisions, Failure> {
     let stopping = &context.options.stopping;
     let mut attempts = POLICY.begin();
+    let first_listing = objects_of(prepared);
     loop {
         let decided = decide(context, prepared, reference, &**sink, purpose);
         let failure = match stopping.unless_asked(decided).await {
@@ -78,7 +78,8 @@ pub async fn decide_settled(
             result => return result,
         };
         if !wait(&mut attempts, &failure).await {
-            return Err(failure);
+            let is_alike = prepared.footers.iter().all(|(object, _)| is_listed(&first_listing, object));
+            return Err(if is_alike { inconsistent(&failure) } else { failure });
         }
         let (again, _) = stopping.unless_asked(prepare_settled(context, prepared.plan.window)).await?;
         *prepared = again;
@@ -96,10 +97,14 @@ pub async fn write_changed_days(
     outcome: &mut Outcome<ClosedDay>,
 ) {
     let mut attempts = POLICY.begin();
+    let mut first_listing: Option<Plan> = None;
     while outcome.end.stopped_by.is_none() {
         let is_changed = |failure: &&Failure| failure.kind == ErrorKind::ObjectChanged;
         let Some(failure) = outcome.end.failed_days.values().find(is_changed) else { return };
         if !wait(&mut attempts, failure).await {
+            if let Some(first) = first_listing {
+                tell_inconsistent(&mut outcome.end, &first, &prepared.plan);
+            }
             return;
         }
         let roles = reference.node_roles.clone();
@@ -118,7 +123,7 @@ pub async fn write_changed_days(
             days.extend(again.plan.window.days());
         }
         // Days that stand as a run of now would write them, such as those that the object came back for, are left alone again.
-        now.apply(&mut again.plan);
+        now.apply(&mut again.plan, context.config);
         let part = only(&again.plan, &days);
         match window::write_days(context, &part, &again.scans, &reference, sink, &now).await {
             Ok(more) => take_over(outcome, more, &days),
@@ -128,8 +133,32 @@ pub async fn write_changed_days(
             }
         }
         decisions.take_over(now, &days);
-        *prepared = again;
+        first_listing.get_or_insert(std::mem::replace(prepared, again).plan);
     }
+}
+
+/// Days that failed for an object that changes at each read, although all of their objects were listed alike all the time: another run
+/// would end in the same way.
+fn tell_inconsistent(end: &mut End, first: &Plan, last: &Plan) {
+    let objects = |plan: &Plan, day: UsageDay| {
+        plan.days.iter().find(|planned| planned.day == day).map(|planned| planned.objects.clone())
+    };
+    for (day, failure) in &mut end.failed_days {
+        let (first, last) = (objects(first, *day).unwrap_or_default(), objects(last, *day).unwrap_or_default());
+        let is_alike = first.len() == last.len() && last.iter().all(|object| is_listed(&first, object));
+        if failure.kind == ErrorKind::ObjectChanged && is_alike && !last.is_empty() {
+            *failure = inconsistent(failure);
+        }
+    }
+}
+
+/// The failure of an object that was replaced, if it was not.
+fn inconsistent(failure: &Failure) -> Failure {
+    let message = format!(
+        "the listing of an object stays as it is, and each time it is read it is another one: {}",
+        failure.message_with_causes()
+    );
+    Failure::new(ErrorKind::ObjectInconsistent, message)
 }
 
 /// The window as it is now, and what is to become of its days.
@@ -157,6 +186,16 @@ async fn wait(attempts: &mut Attempts, failure: &Failure) -> bool {
     warn!(error = %failure.message_with_causes(), pause_seconds = pause.as_secs_f64(), "planning again");
     tokio::time::sleep(pause).await;
     true
+}
+
+fn objects_of(prepared: &PreparedWindow) -> Vec<Arc<ObjectInfo>> {
+    prepared.footers.iter().map(|(object, _)| Arc::clone(object)).collect()
+}
+
+/// Whether an object is among others, which are sorted by key, and still the same there.
+fn is_listed(objects: &[Arc<ObjectInfo>], object: &ObjectInfo) -> bool {
+    let found = objects.binary_search_by(|listed| listed.key.cmp(&object.key));
+    found.is_ok_and(|index| is_same(&objects[index], object))
 }
 
 fn changed_object(plan: &Plan) -> Option<&Failure> {
@@ -203,6 +242,7 @@ pub(super) fn only(plan: &Plan, days: &BTreeSet<UsageDay>) -> Plan {
         bad_objects,
         object_count: plan.object_count,
         absent_columns: plan.absent_columns.clone(),
+        of_other_periods: plan.of_other_periods.clone(),
     }
 }
 

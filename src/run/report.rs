@@ -117,6 +117,9 @@ pub fn add_window(
     if let Some(failure) = end.failed_days.values().find(|failure| failure.kind.is_transient()) {
         // A retry may give these days, whatever the others say.
         report.exit_code = failure.kind.exit_code();
+    } else if let Some(failure) = end.failed_days.values().find(|failure| !failure.kind.is_of_one_day()) {
+        // Nor is it the fault of these days that they failed.
+        report.exit_code = if report.exit_code == 0 { failure.kind.exit_code() } else { report.exit_code };
     }
     metrics::days(DayOutcome::Failed, end.failed_days.len() as u64);
     for (day, failure) in end.failed_days {

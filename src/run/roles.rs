@@ -1,7 +1,7 @@
 //! A window's pod and node-label objects → the roles of its nodes, and those of each day's nodes: the first pass where node roles
 //! are derived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -45,14 +45,15 @@ pub fn role_plan(context: &Context<'_>, prepared: &PreparedWindow) -> Plan {
     plan(window, &scans, &prepared.footers)
 }
 
-/// Reads the columns that roles come from, over the whole window. An object that cannot be read ends the window, since a role may
-/// depend on any of its days.
+/// Reads the columns that roles come from, over the whole window. Days that fail anyway, since an object of them cannot be used,
+/// give no roles, as if they were not delivered yet; once they are, days with nodes of other roles are written again.
+/// Errors: whatever else stands in the way, since a role may depend on any day.
 pub async fn derive(
     context: &Context<'_>,
     prepared: &PreparedWindow,
     role_plan: &Plan,
 ) -> Result<DerivedRoles, Failure> {
-    if let Some(bad) = role_plan.bad_objects.first() {
+    if let Some(bad) = role_plan.bad_objects.iter().find(|bad| !prepared.fails_days_of(bad)) {
         return Err(Failure::new(
             bad.failure.kind,
             format!("node roles are derived from the whole window: {}", bad.failure.message_with_causes()),
@@ -70,16 +71,17 @@ pub async fn derive(
         };
         context.pool.run(move || format!("node roles of {number}"), ErrorKind::Bug, add).boxed()
     };
-    // One bad day is enough to have no roles, and its rows are not those that the person waits for.
+    let known_days: BTreeSet<UsageDay> = role_plan.bad_objects.iter().flat_map(|bad| bad.days.clone()).collect();
+    // One further bad day is enough to have no roles, and its rows are not those that the person waits for.
     let uncounted = Progress::hidden();
     let mut pipeline = pipeline(context, &ReferenceData::default(), context.pool.worker_count() + 1);
-    pipeline.rules.on_bad_day = OnBadDay::Stop;
+    pipeline.rules.on_bad_day = if known_days.is_empty() { OnBadDay::Stop } else { OnBadDay::Continue };
     pipeline.pass = "node roles";
     pipeline.progress = &uncounted;
     pipeline.is_counted = false;
     let outcome = pipeline.run(role_plan, compile(&scans), close).await;
-    let failures = outcome.end.stopped_by.into_iter().chain(outcome.end.failed_days.into_values());
-    if let Some(failure) = failures.into_iter().next() {
+    let failed_days = outcome.end.failed_days.into_iter().filter(|(day, _)| !known_days.contains(day));
+    if let Some(failure) = outcome.end.stopped_by.into_iter().chain(failed_days.map(|(_, failure)| failure)).next() {
         return Err(failure);
     }
     let found = roles.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,9 +11,9 @@ use super::Context;
 use super::fingerprint::{Facts, Ingredients, roles_from};
 use super::roles::{self, DerivedRoles};
 use super::window::PreparedWindow;
-use crate::config::{NodeRoles, OnDisappeared};
+use crate::config::{Config, NodeRoles, OnDisappeared};
 use crate::error::{ErrorKind, Failure};
-use crate::ledger::{Basis, ENGINE_VERSION, MadeFrom, NotedRoles, Recorded};
+use crate::ledger::{Basis, ENGINE_VERSION, Extent, MadeFrom, NotedRoles, Recorded};
 use crate::plan::{BadObject, Plan};
 use crate::rollups::facts::ReferenceData;
 use crate::sink::{RecordedDays, Sink};
@@ -46,6 +46,15 @@ pub enum DayState {
         /// Rows that the ledger has.
         recorded: u64,
     },
+    /// A report has far fewer objects and rows of it than the ledger says its rows were made from.
+    FewerObjects {
+        /// The report.
+        report: String,
+        /// What it gave then.
+        before: Extent,
+        /// What it would give.
+        now: Extent,
+    },
     /// An object of it cannot be used.
     Unusable,
     /// It is another pod's, and the target cannot tell whether that one writes it.
@@ -64,6 +73,7 @@ impl DayState {
             Self::Forced => "unchanged, forced",
             Self::NoInput => "no input",
             Self::Disappeared { .. } => "disappeared",
+            Self::FewerObjects { .. } => "far fewer objects",
             Self::Unusable => "unusable",
             Self::OfAnotherShard => "of another shard",
         }
@@ -84,9 +94,39 @@ impl DayState {
             Self::Disappeared { recorded } => {
                 vec![format!("the ledger has {recorded} rows; none of their objects is there any more")]
             }
+            Self::FewerObjects { report, before, now } => {
+                vec![format!("{}; target.guard.min_objects_percent refuses that", fewer_objects(report, *before, *now))]
+            }
             _ => Vec::new(),
         }
     }
+
+    /// Why the day is given up before anything of it is read.
+    pub fn refusal(&self, day: UsageDay, config: &Config) -> Option<Failure> {
+        match self {
+            Self::Disappeared { recorded } => {
+                let message =
+                    format!("day {day}: the ledger has {recorded} rows of it, none of their objects is there any more");
+                Some(Failure::new(ErrorKind::ObjectsDisappeared, message))
+            }
+            Self::FewerObjects { report, before, now } => {
+                let (what, allowed) = (fewer_objects(report, *before, *now), config.min_objects_percent);
+                let message = format!(
+                    "day {day}: {what}; target.guard.min_objects_percent is {allowed}; the day is left as it was"
+                );
+                Some(Failure::new(ErrorKind::FewerObjects, message))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn fewer_objects(report: &str, before: Extent, now: Extent) -> String {
+    let of_rows = match before.rows {
+        0 => String::new(),
+        rows => format!(" and {} rows instead of {rows}", now.rows),
+    };
+    format!("{report} has {} objects instead of {}{of_rows}", now.objects, before.objects)
 }
 
 /// What a run, or somebody who only looks, does with the days of a window.
@@ -127,7 +167,7 @@ impl Decisions {
     }
 
     /// Takes days that are left out of the plan, and gives up those whose objects are gone.
-    pub fn apply(&self, plan: &mut Plan) {
+    pub fn apply(&self, plan: &mut Plan, config: &Config) {
         let left_out = self.left_out();
         let unchanged = self.states.values().filter(|state| **state == DayState::Unchanged).count();
         if unchanged > 0 {
@@ -137,8 +177,8 @@ impl Decisions {
         // An unusable object is the failure of the days' own pods.
         plan.bad_objects.iter_mut().for_each(|bad| bad.days.retain(|day| !left_out.contains(day)));
         for (day, state) in &self.states {
-            if let DayState::Disappeared { recorded } = state {
-                plan.bad_objects.push(BadObject { days: vec![*day], failure: disappeared(*day, *recorded) });
+            if let Some(failure) = state.refusal(*day, config) {
+                plan.bad_objects.push(BadObject { days: vec![*day], failure });
             }
         }
     }
@@ -242,12 +282,6 @@ pub async fn decide_empty(context: &Context<'_>, window: Window, sink: &dyn Sink
     Ok(Decisions { states: window.days().map(|day| (day, state(day))).collect(), ..Decisions::default() })
 }
 
-/// Why a day is given up whose objects are gone.
-pub fn disappeared(day: UsageDay, recorded: u64) -> Failure {
-    let message = format!("day {day}: the ledger has {recorded} rows of it, none of their objects is there any more");
-    Failure::new(ErrorKind::ObjectsDisappeared, message)
-}
-
 async fn derive(context: &Context<'_>, prepared: &PreparedWindow, role_plan: &Plan) -> Result<DerivedRoles, Failure> {
     context.progress.stage("derive node roles");
     roles::derive(context, prepared, role_plan).await
@@ -319,6 +353,12 @@ impl Comparison<'_> {
         ingredients.iter().filter(is_equal).map(|(day, _)| *day).collect()
     }
 
+    /// A report that lost more of its objects since the day was written than the guard allows.
+    fn shrunken(&self, recorded: &Recorded, now: &Ingredients) -> Option<(String, Extent, Extent)> {
+        let before = recorded.made_from.as_ref()?;
+        before.shrunken(&now.made_from, self.context.config.min_objects_percent)
+    }
+
     /// `rows_found` is given for a day that was made from the same things.
     fn state(&self, day: UsageDay, now: &Ingredients, rows_found: Option<u64>) -> DayState {
         if self.context.sharing.leaves_out(self.context.config.source.uuid, day) {
@@ -338,7 +378,10 @@ impl Comparison<'_> {
             Some(found) if found != row_count => DayState::RowsDiffer { recorded: row_count, found },
             Some(_) if self.context.options.force => DayState::Forced,
             Some(_) => DayState::Unchanged,
-            None if self.has_rows(day) => DayState::Changed(differences(recorded, now)),
+            None if self.has_rows(day) => match self.shrunken(recorded, now) {
+                Some((report, before, now)) => DayState::FewerObjects { report, before, now },
+                None => DayState::Changed(differences(recorded, now)),
+            },
             None if is_missed(self.context, recorded) => DayState::Disappeared { recorded: row_count },
             None => DayState::NoInput,
         }

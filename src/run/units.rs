@@ -81,7 +81,7 @@ pub async fn run_units(
             left.push((context, sinks, left_here));
         }
         if !has_objects && !context.options.allow_empty {
-            empty.push(window::no_objects(context, windows));
+            empty.push(window::no_objects(context, windows).await);
         }
     }
     if let Some(failure) = together(empty) {

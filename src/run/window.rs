@@ -10,10 +10,10 @@ use tokio::sync::SetOnce;
 use super::closing::{ClosedDay, DayFacts, close_day, note};
 use super::pipeline::{Outcome, Pipeline};
 use super::schedule::{CompleteDay, DayRules, End, Gate};
-use super::unchanged::{DayState, Decisions, Purpose, decide_empty, disappeared, ingredients_with};
+use super::unchanged::{DayState, Decisions, Purpose, decide_empty, ingredients_with};
 use super::{Context, replan, roles, tables_of};
 use crate::aggregate::{CompiledScan, LabelSettings};
-use crate::config::OnTwoManifests;
+use crate::config::{Config, NodeRoles, OnTwoManifests};
 use crate::decode::BATCH_ROWS;
 use crate::discover::{self, Listing, ObjectInfo, discover};
 use crate::error::{ErrorKind, Failure};
@@ -49,6 +49,13 @@ pub struct PreparedWindow {
 }
 
 impl PreparedWindow {
+    /// Whether a bad object of another plan over the same footers is bad for every plan: its days then fail, whatever else is read.
+    pub fn fails_days_of(&self, bad: &BadObject) -> bool {
+        let is_same = |error: &FooterError| Failure::of(error).message == bad.failure.message;
+        let unreadable = self.footers.iter().filter_map(|(_, footer)| footer.as_ref().err());
+        bad.failure.kind.is_of_one_day() && unreadable.into_iter().any(is_same)
+    }
+
     /// Whether the month's prefix of a report's raw objects holds any object.
     pub fn has_raw(&self, report: ReportType, month: BillingMonth) -> bool {
         has_raw(&self.listing, report, month)
@@ -103,7 +110,12 @@ pub(super) async fn prepare_with(
     footers.extend(read_footers(context.store, wanted).await);
     footers.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
     let mut plan = plan(window, &scans, &footers);
-    let warnings = two_deliveries(context, &objects, &mut plan);
+    let mut warnings = listing.passed_over.sentences();
+    warnings.extend(two_deliveries(context, &objects, &mut plan));
+    warnings.extend(plan.of_other_periods.sentence());
+    if matches!(config.reference.node_roles, NodeRoles::Derive) {
+        warnings.extend(roles_lack_days(&plan));
+    }
     let seconds = [discover_seconds, started.elapsed().as_secs_f64()];
     let of_footers: Bytes = footers.iter().filter_map(|(_, footer)| Some(footer.as_ref().ok()?.held_bytes())).sum();
     let of_chunks = Bytes((plan.chunks.len() * size_of::<ChunkPlan>()) as u64);
@@ -111,19 +123,47 @@ pub(super) async fn prepare_with(
     Ok((PreparedWindow { plan, scans, footers, listing, warnings, held }, seconds))
 }
 
+/// What to say of node roles that come from fewer days than the window has.
+fn roles_lack_days(plan: &Plan) -> Option<String> {
+    let bad = plan.bad_objects.iter().filter(|bad| bad.failure.kind.is_of_one_day());
+    let days: BTreeSet<UsageDay> = bad.flat_map(|bad| bad.days.iter().copied()).collect();
+    let named: Vec<String> = days.iter().map(ToString::to_string).collect();
+    (!days.is_empty())
+        .then(|| format!("node roles are derived without {}, of which an object cannot be used", named.join(", ")))
+}
+
+/// Plans the same footers once more, where objects that are still listed alike are not taken as replaced ones.
+pub(super) fn plan_anew(
+    context: &Context<'_>,
+    prepared: &mut PreparedWindow,
+    is_listed_alike: impl Fn(&ObjectInfo) -> bool,
+) {
+    for (object, footer) in &mut prepared.footers {
+        if is_listed_alike(object) {
+            let known = std::mem::replace(footer, Err(FooterError::DecoderFailed { key: object.key.clone() }));
+            *footer = known.map_err(FooterError::of_same_listing);
+        }
+    }
+    let objects: Vec<Arc<ObjectInfo>> = prepared.footers.iter().map(|(object, _)| Arc::clone(object)).collect();
+    prepared.plan = plan(prepared.plan.window, &prepared.scans, &prepared.footers);
+    // Its warnings were noted with the first plan.
+    two_deliveries(context, &objects, &mut prepared.plan);
+}
+
 fn has_raw(listing: &Listing, report: ReportType, month: BillingMonth) -> bool {
     listing.of(SourceTable { report, variant: Variant::Raw }, month).next().is_some()
 }
 
 /// What to say if no window of the period has any object.
-pub fn no_objects(context: &Context<'_>, windows: &[Window]) -> Failure {
+pub async fn no_objects(context: &Context<'_>, windows: &[Window]) -> Failure {
     let config = context.config;
-    let first = windows.first().map(|window| {
-        discover::prefix(&config.org_id, config.source.uuid, tables_of(config.semantics)[0], window.month())
-    });
+    let (table, source) = (tables_of(config.semantics)[0], config.source.uuid);
+    let first = windows.first().map(|window| discover::prefix(&config.org_id, source, table, window.month()));
     let period: Vec<String> = windows.iter().map(ToString::to_string).collect();
+    let there = discover::what_is_there(context.store, &config.org_id, source, table).await;
+    let there = if there.is_empty() { there } else { format!("; {there}") };
     let message = format!(
-        "period {}: no objects in {}, looked under `{}` and its like",
+        "period {}: no objects in {}, looked under `{}` and its like{there}",
         period.join(", "),
         context.store.place(),
         first.unwrap_or_default()
@@ -185,7 +225,7 @@ pub async fn compute_window(
         // Whether this is a failure depends on the other windows; either way nothing is taken away.
         let sink = sink(&ReferenceData::default()).await?;
         let decisions = decide_empty(context, window, &*sink).await?;
-        return Ok(left_as_it_was(prepared, decisions.states, stage_seconds));
+        return Ok(left_as_it_was(context.config, prepared, decisions.states, stage_seconds));
     }
     // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.
     let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
@@ -261,7 +301,7 @@ async fn write_decided_days(
     sink: &Arc<dyn Sink>,
     only: Option<&BTreeSet<UsageDay>>,
 ) -> Result<(Outcome<ClosedDay>, Decisions), Failure> {
-    narrow(&mut prepared.plan, &decisions, only);
+    narrow(context.config, &mut prepared.plan, &decisions, only);
     if let Some(role_plan) = decisions.roles_to_come.take() {
         context.progress.stage("derive node roles, decode and aggregate");
         let facts = SetOnce::new();
@@ -290,7 +330,7 @@ async fn write_decided_days(
             Err(failure) => return Err(failure),
         }
         decisions = replan::decide_settled(context, prepared, reference, sink, Purpose::Compute).await?;
-        narrow(&mut prepared.plan, &decisions, only);
+        narrow(context.config, &mut prepared.plan, &decisions, only);
     }
     context.progress.stage("decode and aggregate");
     let outcome = write_days(context, &prepared.plan, &prepared.scans, reference, sink, &decisions).await?;
@@ -298,8 +338,8 @@ async fn write_decided_days(
 }
 
 /// Leaves days in the plan that are to be written.
-fn narrow(plan: &mut Plan, decisions: &Decisions, only: Option<&BTreeSet<UsageDay>>) {
-    decisions.apply(plan);
+fn narrow(config: &Config, plan: &mut Plan, decisions: &Decisions, only: Option<&BTreeSet<UsageDay>>) {
+    decisions.apply(plan, config);
     if let Some(days) = only {
         *plan = replan::only(plan, days);
     }
@@ -350,6 +390,7 @@ async fn write_days_with(
 
 /// A window without any object: no day is touched. Days that are missed fail.
 fn left_as_it_was(
+    config: &Config,
     prepared: PreparedWindow,
     states: BTreeMap<UsageDay, DayState>,
     stage_seconds: Vec<(&'static str, f64)>,
@@ -370,8 +411,8 @@ fn left_as_it_was(
     };
     let mut end = End::default();
     for (day, state) in &states {
-        if let DayState::Disappeared { recorded } = state {
-            end.failed_days.insert(*day, disappeared(*day, *recorded));
+        if let Some(failure) = state.refusal(*day, config) {
+            end.failed_days.insert(*day, failure);
         }
     }
     let untouched = states.keys().copied().filter(|day| !end.failed_days.contains_key(day));

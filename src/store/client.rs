@@ -1,24 +1,20 @@
 //! `config::Storage` → an object_store client with every timeout, retry and address rule spelled out.
 
-use std::fmt;
-use std::future::Future;
 use std::path::Path as FilePath;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use http::Uri;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
-};
 use object_store::local::LocalFileSystem;
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 use secrecy::ExposeSecret;
 
+use super::http::Connector;
+use super::listing::BucketLister;
 use super::{Backend, Credentials, StoreError};
 use crate::config::{Location, Storage};
-use crate::telemetry::metrics::{self, RequestOutcome};
 
 /// An idle connection is given up before servers usually close it.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
@@ -101,22 +97,31 @@ fn build_s3(storage: &Storage, bucket: &str, place: &str, requests: &Arc<AtomicU
         .with_bucket_name(bucket)
         .with_region(&storage.region)
         .with_virtual_hosted_style_request(!storage.path_style)
-        .with_retry(without_retries())
-        .with_client_options(client_options(storage, place)?)
-        .with_http_connector(CountingConnector { requests: Arc::clone(requests) });
-    if let Some(endpoint) = &storage.endpoint {
-        if endpoint.starts_with("http://") && !storage.allow_http {
-            return Err(setup("storage.endpoint is plain http, and storage.allow_http is false"));
-        }
-        let endpoint = endpoint.trim_end_matches('/');
-        builder = builder.with_endpoint(if storage.path_style {
-            endpoint.to_owned()
-        } else {
-            endpoint_of_bucket(endpoint, bucket).ok_or_else(|| setup("storage.endpoint is not a URL"))?
-        });
+        .with_retry(without_retries());
+    let own_endpoint = storage.endpoint.as_deref();
+    if own_endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) && !storage.allow_http {
+        return Err(setup("storage.endpoint is plain http, and storage.allow_http is false"));
     }
+    let endpoint = own_endpoint.map_or_else(|| format!("https://s3.{}.amazonaws.com", storage.region), str::to_owned);
+    let endpoint = endpoint.trim_end_matches('/');
+    let no_url = || setup("storage.endpoint is not a URL, or storage.url has no usable bucket");
+    let (endpoint, bucket) = if storage.path_style {
+        (endpoint.to_owned(), format!("{endpoint}/{bucket}"))
+    } else {
+        let of_bucket = endpoint_of_bucket(endpoint, bucket).ok_or_else(no_url)?;
+        (of_bucket.clone(), format!("{of_bucket}/"))
+    };
+    let bucket: Uri = bucket.parse().map_err(|_| no_url())?;
+    let certificates = certificates(storage, place)?;
+    let own = without_redirects(storage, &certificates).map_err(|error| setup(&error.to_string()))?;
+    let connector = Connector::new(&bucket, own, requests);
+    let lister = BucketLister { bucket, region: storage.region.clone(), client: connector.client() };
+    builder = builder
+        .with_endpoint(endpoint)
+        .with_client_options(client_options(storage, &certificates, place)?)
+        .with_http_connector(connector);
     let client = builder.build().map_err(|error| StoreError::setup_failed(place, &error))?;
-    Ok(Backend::S3 { client, credentials })
+    Ok(Backend::S3 { client, lister, credentials })
 }
 
 /// `https://host` → `https://bucket.host`, which the client expects for virtual-hosted addresses.
@@ -141,92 +146,64 @@ fn without_retries() -> RetryConfig {
     RetryConfig { backoff, max_retries: 0, retry_timeout: Duration::ZERO }
 }
 
-fn client_options(storage: &Storage, place: &str) -> Result<ClientOptions, StoreError> {
-    let mut options = ClientOptions::new()
+/// For services that give credentials out; what goes to the storage itself has a client of its own.
+fn client_options(storage: &Storage, certificates: &[u8], place: &str) -> Result<ClientOptions, StoreError> {
+    let options = ClientOptions::new()
         .with_connect_timeout(Duration::from_secs(storage.connect_timeout_seconds))
         .with_timeout(Duration::from_secs(storage.request_timeout_seconds))
         .with_allow_http(storage.allow_http)
         .with_allow_invalid_certificates(false)
-        // One connection per request in flight is faster for large bodies than streams inside one.
         .with_http1_only()
-        .with_pool_max_idle_per_host(storage.concurrent_requests)
         .with_pool_idle_timeout(IDLE_CONNECTION);
-    if let Some(file) = &storage.ca_file {
-        let unusable =
-            |reason: String| StoreError::setup(place, &format!("storage.ca_file {}: {reason}", file.display()));
-        let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| unusable("is not PEM".to_owned()))?;
-        if certificates.is_empty() {
-            return Err(unusable("holds no certificate".to_owned()));
-        }
-        options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
-    }
-    Ok(options)
+    let certificates =
+        Certificate::from_pem_bundle(certificates).map_err(|error| StoreError::setup_failed(place, &error))?;
+    Ok(certificates.into_iter().fold(options, ClientOptions::with_root_certificate))
 }
 
-/// The library's own HTTP client, with a counter in front: it also sees repetitions.
-#[derive(Debug)]
-struct CountingConnector {
-    requests: Arc<AtomicU64>,
+/// The client for the storage. A redirect leads to where the signature does not hold, so none is followed.
+fn without_redirects(storage: &Storage, certificates: &[u8]) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("gristmill/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(storage.connect_timeout_seconds))
+        .timeout(Duration::from_secs(storage.request_timeout_seconds))
+        .https_only(!storage.allow_http)
+        // One connection per request in flight is faster for large bodies than streams inside one.
+        .http1_only()
+        .pool_max_idle_per_host(storage.concurrent_requests)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .dns_resolver(Arc::new(InAnyOrder));
+    let certificates = reqwest::Certificate::from_pem_bundle(certificates)?;
+    certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate).build()
 }
 
-impl HttpConnector for CountingConnector {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(CountingService { client, requests: Arc::clone(&self.requests) }))
-    }
-}
+/// Addresses of a name in any order, so that the servers behind it share the requests.
+struct InAnyOrder;
 
-struct CountingService {
-    client: HttpClient,
-    requests: Arc<AtomicU64>,
-}
-
-impl fmt::Debug for CountingService {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CountingService").finish_non_exhaustive()
-    }
-}
-
-impl HttpService for CountingService {
-    fn call<'life, 'future>(
-        &'life self,
-        request: HttpRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'future>>
-    where
-        'life: 'future,
-        Self: 'future,
-    {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+impl reqwest::dns::Resolve for InAnyOrder {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         Box::pin(async move {
-            let answer = self.client.execute(request).await;
-            metrics::storage_request(outcome(answer.as_ref().ok().map(|answer| answer.status().as_u16())));
-            answer
+            let mut addresses: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let turn = usize::try_from(uuid::Uuid::new_v4().as_u128() % 64).unwrap_or(0);
+            let turn = turn % addresses.len().max(1);
+            addresses.rotate_left(turn);
+            Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)
         })
     }
 }
 
-/// What an answer means for the request; none at all may come with the next attempt.
-fn outcome(status: Option<u16>) -> RequestOutcome {
-    match status {
-        None | Some(429 | 500..) => RequestOutcome::Retried,
-        Some(400..) => RequestOutcome::Failed,
-        Some(_) => RequestOutcome::Ok,
-    }
+/// The further authorities, as PEM; empty if there are none.
+fn certificates(storage: &Storage, place: &str) -> Result<Vec<u8>, StoreError> {
+    let Some(file) = &storage.ca_file else { return Ok(Vec::new()) };
+    let unusable = |reason: String| StoreError::setup(place, &format!("storage.ca_file {}: {reason}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| unusable("is not PEM".to_owned()))?;
+    if certificates.is_empty() { Err(unusable("holds no certificate".to_owned())) } else { Ok(pem) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_are_told_apart_by_whether_another_attempt_may_help() {
-        let of = |status| outcome(Some(status));
-        assert_eq!([200, 206, 304].map(of), [RequestOutcome::Ok; 3]);
-        assert_eq!([429, 500, 503].map(of), [RequestOutcome::Retried; 3]);
-        assert_eq!([403, 404, 412].map(of), [RequestOutcome::Failed; 3]);
-        assert_eq!(outcome(None), RequestOutcome::Retried);
-    }
 
     #[test]
     fn the_bucket_becomes_part_of_the_host() {

@@ -9,18 +9,12 @@ use std::time::Duration;
 
 use object_store::client::HttpError;
 
+use super::facts::{Facts, looks_like_code, s3_code};
+use super::list_answer::NoPage;
 use crate::error::ErrorKind;
 
-/// How the library words an answer with an error status; its type is private, so the text is all there is.
-const STATUS_TEXT: &str = "Server returned non-2xx status code: ";
-/// The same for a redirect without an address, which S3 sends for buckets of another region.
-const REDIRECT_TEXT: &str = "Received redirect without LOCATION";
-/// How the library words that an object of several was not removed; the S3 code stands in brackets at the end.
-const NOT_REMOVED_TEXT: &str = "DeleteObjects request failed for key ";
 /// Keys that a message names.
 const NAMED_KEYS: usize = 20;
-/// Causes of foreign libraries are cut here.
-const MAX_CAUSE_CHARS: usize = 300;
 
 /// What was attempted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +40,34 @@ impl fmt::Display for Operation {
     }
 }
 
+/// In what an object that was read differs from the one that was listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference {
+    /// Its entity tag.
+    Etag,
+    /// Its size.
+    Size,
+    /// The time of its last upload.
+    Time,
+    /// It is not there.
+    Gone,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Difference::Etag => "its ETag is another one",
+            Difference::Size => "its size is another one",
+            Difference::Time => "the time of its last upload is another one",
+            Difference::Gone => "it is not there",
+        })
+    }
+}
+
 /// The reason in words, free of secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Cause(String);
+pub struct Cause(pub(super) String);
 
 /// The storage did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -105,10 +123,42 @@ pub enum StoreError {
         source: Cause,
     },
     /// The object is not the one that was listed.
-    #[error("object `{place}` was replaced or removed after it was listed")]
+    #[error("object `{place}` was replaced or removed after it was listed: {difference}")]
     Changed {
         /// The object, with the bucket.
         place: String,
+        /// What tells.
+        difference: Difference,
+    },
+    /// The object would have to be brought back from an archive before it can be read.
+    #[error("{operation} `{place}`: the object lies in an archive class of the storage")]
+    Archived {
+        /// What was attempted.
+        operation: Operation,
+        /// The object, with the bucket.
+        place: String,
+        /// Status and code.
+        source: Cause,
+    },
+    /// The clocks on both sides differ by more than a signature allows.
+    #[error("{operation} `{place}`: the storage finds the time of the request too far from its own")]
+    ClocksDiffer {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// Status and code.
+        source: Cause,
+    },
+    /// An answer that another attempt would give again, and that is none to what was asked.
+    #[error("{operation} `{place}`: the answer cannot be used")]
+    AnswerUnusable {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// What came instead, by its kind.
+        source: Cause,
     },
     /// A key that cannot be addressed, for instance one with an empty segment.
     #[error("{operation} `{place}`: a key cannot be addressed")]
@@ -143,7 +193,10 @@ impl StoreError {
             StoreError::BucketMissing { .. } => ErrorKind::BucketMissing,
             StoreError::AccessDenied { .. } => ErrorKind::AccessDenied,
             StoreError::Changed { .. } => ErrorKind::ObjectChanged,
-            StoreError::KeyUnusable { .. } => ErrorKind::ObjectUnreadable,
+            StoreError::KeyUnusable { .. } => ErrorKind::KeyUnusable,
+            StoreError::Archived { .. } => ErrorKind::ObjectArchived,
+            StoreError::ClocksDiffer { .. } => ErrorKind::ClocksDiffer,
+            StoreError::AnswerUnusable { .. } => ErrorKind::StorageAnswerUnusable,
             StoreError::NotRemoved { source, .. } => source.kind(),
         }
     }
@@ -152,20 +205,42 @@ impl StoreError {
     pub(super) fn classify(operation: Operation, place: String, error: &object_store::Error) -> Self {
         use object_store::Error as E;
         let facts = Facts::of(error);
-        let source = facts.cause(error);
         match error {
-            E::InvalidPath { .. } => return StoreError::KeyUnusable { operation, place, source },
-            E::Precondition { .. } => return StoreError::Changed { place },
-            _ => {}
+            E::InvalidPath { source } => {
+                StoreError::KeyUnusable { operation, place, source: Cause(source.to_string()) }
+            }
+            E::Precondition { .. } => StoreError::Changed { place, difference: Difference::Etag },
+            _ => facts.sorted(operation, place),
         }
-        match facts.verdict(operation) {
-            Verdict::Changed => StoreError::Changed { place },
-            Verdict::BucketMissing => StoreError::BucketMissing { operation, place, source },
-            Verdict::AccessDenied => StoreError::AccessDenied { operation, place, source },
-            Verdict::Refused => StoreError::Refused { operation, place, source },
-            Verdict::Unavailable => {
-                let too_many_requests = facts.too_many_requests();
-                StoreError::Unavailable { operation, place, too_many_requests, source }
+    }
+
+    /// Sorts the error of a request that the library did not make.
+    pub(super) fn of_transport(operation: Operation, place: String, error: &HttpError) -> Self {
+        Facts::of(error).sorted(operation, place)
+    }
+
+    /// Sorts an answer with an error status.
+    pub(super) fn of_status(operation: Operation, place: String, status: u16, body: &[u8]) -> Self {
+        let code = s3_code(&String::from_utf8_lossy(body));
+        Facts::of_answer(status, code).sorted(operation, place)
+    }
+
+    /// Sorts an answer with status 200 that is no page of the listing.
+    pub(super) fn no_page(place: String, no_page: NoPage) -> Self {
+        let operation = Operation::List;
+        let unusable =
+            |text: String| StoreError::AnswerUnusable { operation, place: place.clone(), source: Cause(text) };
+        match no_page {
+            NoPage::SomethingElse(what) => unusable(format!("a listing was asked for, and {what}")),
+            NoPage::NotAll(reason) => unusable(format!("the listing is not whole: {reason}")),
+            NoPage::NotAsAsked(reason) => unusable(format!("the listing is not what was asked for: {reason}")),
+            NoPage::Malformed(reason) => {
+                let source = Cause(format!("the listing cannot be read to its end: {reason}"));
+                StoreError::unavailable(operation, place, source)
+            }
+            NoPage::S3Error(code) => {
+                let code = code.filter(|code| looks_like_code(code));
+                Facts::of_answer(200, code).sorted(operation, place)
             }
         }
     }
@@ -175,7 +250,7 @@ impl StoreError {
     }
 
     pub(super) fn setup_failed(place: &str, error: &object_store::Error) -> Self {
-        StoreError::Setup { place: place.to_owned(), source: Facts::of(error).cause(error) }
+        StoreError::Setup { place: place.to_owned(), source: Facts::of(error).cause() }
     }
 
     pub(super) fn folder(place: &str, error: &std::io::Error) -> Self {
@@ -199,7 +274,7 @@ impl StoreError {
         let facts = Facts::of(error);
         let source = Cause(format!(
             "storage.access_key is not set and the environment offers no credentials ({})",
-            facts.cause(error)
+            facts.cause()
         ));
         match facts.status {
             Some(status) if status >= 500 || status == 429 => StoreError::unavailable(operation, place, source),
@@ -234,10 +309,6 @@ impl StoreError {
         self.source().map(ToString::to_string).unwrap_or_default()
     }
 
-    pub(super) fn changed(place: String) -> Self {
-        StoreError::Changed { place }
-    }
-
     pub(super) fn short(place: String, expected_bytes: u64, got_bytes: u64) -> Self {
         let source = Cause(format!("{got_bytes} bytes came instead of {expected_bytes}"));
         StoreError::unavailable(Operation::Read, place, source)
@@ -249,122 +320,34 @@ impl StoreError {
     }
 
     pub(super) fn foreign_key(place: String, key: &str) -> Self {
-        let source = Cause(format!("the listing holds `{key}`, which is outside the prefix"));
-        StoreError::KeyUnusable { operation: Operation::List, place, source }
-    }
-}
-
-enum Verdict {
-    Changed,
-    BucketMissing,
-    AccessDenied,
-    Refused,
-    Unavailable,
-}
-
-/// What an error tells once its chain of causes is walked.
-struct Facts {
-    status: Option<u16>,
-    code: Option<String>,
-    io: Option<std::io::ErrorKind>,
-    redirect: bool,
-    /// No answer came, or only a part of one.
-    is_transport: bool,
-    /// Text of the innermost cause that is not the body of an answer.
-    innermost: String,
-}
-
-impl Facts {
-    fn of(error: &object_store::Error) -> Self {
-        let mut facts = Facts {
-            status: None,
-            code: None,
-            io: None,
-            redirect: false,
-            is_transport: false,
-            innermost: String::new(),
-        };
-        let mut next: Option<&(dyn Error + 'static)> = Some(error);
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            if let Some(rest) = text.strip_prefix(STATUS_TEXT) {
-                facts.status = rest.get(..3).and_then(|digits| digits.parse().ok());
-                facts.code = s3_code(rest);
-            }
-            if text.starts_with(NOT_REMOVED_TEXT) {
-                let code = text.rsplit_once("(code: ").and_then(|(_, code)| code.strip_suffix(')'));
-                facts.code = code.filter(|code| looks_like_code(code)).map(str::to_owned);
-            }
-            facts.is_transport |= cause.is::<HttpError>();
-            facts.redirect |= text.starts_with(REDIRECT_TEXT);
-            if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-                facts.io = Some(io.kind());
-            }
-            next = cause.source();
-            if next.is_none() {
-                facts.innermost = text.chars().take(MAX_CAUSE_CHARS).collect();
-            }
-        }
-        facts
+        StoreError::no_page(place, NoPage::NotAsAsked(format!("it holds `{key}`, which is outside of the prefix")))
     }
 
-    fn too_many_requests(&self) -> bool {
-        let says_so = matches!(self.code.as_deref(), Some("SlowDown" | "TooManyRequests" | "ServiceUnavailable"));
-        says_so || matches!(self.status, Some(429 | 503))
-    }
-
-    fn verdict(&self, operation: Operation) -> Verdict {
-        use std::io::ErrorKind as Io;
-        let of_code = match self.code.as_deref() {
-            Some("NoSuchBucket") => Some(Verdict::BucketMissing),
-            Some("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "AccessDenied" | "ExpiredToken" | "InvalidToken") => {
-                Some(Verdict::AccessDenied)
+    /// A folder that cannot be walked to its end; a circle of links stays one.
+    pub(super) fn no_walk(place: String, error: &walkdir::Error) -> Self {
+        let operation = Operation::List;
+        let path = error.path().map_or_else(String::new, |path| path.display().to_string());
+        match (error.loop_ancestor(), error.io_error()) {
+            (Some(ancestor), _) => {
+                let text = format!("`{path}` is a link to `{}`, in which it lies", ancestor.display());
+                StoreError::AnswerUnusable { operation, place, source: Cause(text) }
             }
-            _ => None,
-        };
-        if let Some(verdict) = of_code {
-            return verdict;
-        }
-        match (self.status, operation) {
-            (Some(401 | 403), _) => Verdict::AccessDenied,
-            (Some(404), Operation::List | Operation::Write | Operation::Remove) => Verdict::BucketMissing,
-            // 416: the object is shorter than it was when it was listed.
-            (Some(404 | 412 | 416), Operation::Read) => Verdict::Changed,
-            (Some(408 | 429), _) => Verdict::Unavailable,
-            (Some(300..=499), _) => Verdict::Refused,
-            (Some(_), _) => Verdict::Unavailable,
-            (None, _) if self.redirect => Verdict::Refused,
-            (None, Operation::Read) if self.io == Some(Io::NotFound) => Verdict::Changed,
-            (None, Operation::List) if self.io == Some(Io::NotFound) => Verdict::BucketMissing,
-            (None, _) if self.io == Some(Io::PermissionDenied) => Verdict::AccessDenied,
-            (None, _) => Verdict::Unavailable,
+            (None, Some(io)) => StoreError::folder(&path, io),
+            (None, None) => StoreError::unavailable(operation, place, Cause(format!("`{path}` cannot be listed"))),
         }
     }
 
-    fn cause(&self, error: &object_store::Error) -> Cause {
-        if let object_store::Error::InvalidPath { source } = error {
-            return Cause(source.to_string());
-        }
-        let text = match (self.status, &self.code) {
-            (Some(status), Some(code)) => format!("HTTP status {status}, code {code}"),
-            (Some(status), None) => format!("HTTP status {status}"),
-            (None, Some(code)) => format!("code {code}"),
-            (None, _) if self.redirect => "redirected without an address; the bucket lies in another region".to_owned(),
-            (None, _) => self.innermost.clone(),
-        };
-        Cause(text)
+    pub(super) fn no_address(operation: Operation, place: String) -> Self {
+        let source = Cause("no address can be made of storage.endpoint, the bucket and the prefix".to_owned());
+        StoreError::Refused { operation, place, source }
     }
-}
 
-/// The content of `<Code>` in an S3 error document, if it looks like one of S3's codes.
-fn s3_code(body: &str) -> Option<String> {
-    let (_, rest) = body.split_once("<Code>")?;
-    let (code, _) = rest.split_once("</Code>")?;
-    looks_like_code(code).then(|| code.to_owned())
-}
-
-fn looks_like_code(code: &str) -> bool {
-    !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    /// `key` is named as it is in the bucket, below `root`.
+    pub(super) fn unusable_key(operation: Operation, root: &str, key: &str) -> Self {
+        let source =
+            Cause("a segment of it is empty, `.` or `..`, or holds a control character or what is no UTF-8".to_owned());
+        StoreError::KeyUnusable { operation, place: format!("{root}/{key}"), source }
+    }
 }
 
 /// The first keys, and how many more there are.
@@ -377,6 +360,7 @@ fn named(keys: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::facts::{NOT_REMOVED_TEXT, STATUS_TEXT};
     use super::*;
 
     #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,11 @@
 mod buffers;
 mod client;
 mod error;
+mod facts;
+mod files;
+mod http;
+mod list_answer;
+mod listing;
 mod throttle;
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,25 +25,25 @@ use bytes::Bytes as Buffer;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3;
-use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions};
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
-use crate::config::Storage;
+use crate::config::{CompareObjectsBy, Storage};
 use crate::runtime::retry::RetryPolicy;
 use crate::telemetry::metrics::{self, RetryTo};
 use crate::units::Bytes;
 
 use buffers::Buffers;
+use http::ListedSize;
+use listing::BucketLister;
 use throttle::Throttle;
 
-pub use error::{Cause, Operation, StoreError};
+pub use error::{Cause, Difference, Operation, StoreError};
+pub use listing::Entry;
 
-/// Pages of one listing; at the usual thousand keys each this is ten million objects, far beyond any month.
-const MAX_LIST_PAGES: usize = 10_000;
 /// Files are read by threads, one each: more of them take memory for their stacks and caches, and save no time.
 const MOST_FILES: usize = 16;
 /// Objects that S3 removes with one request.
@@ -60,6 +65,8 @@ struct Inner {
     prefix: String,
     /// `s3://bucket/prefix` or the folder: how messages name this storage.
     place: String,
+    /// Whether versions of an object are told apart by their entity tags; otherwise by size and time.
+    etags_count: bool,
     /// Requests that may be under way.
     throttle: Throttle,
     policy: RetryPolicy,
@@ -72,6 +79,8 @@ struct Inner {
 enum Backend {
     S3 {
         client: AmazonS3,
+        /// Lists what the client reads.
+        lister: BucketLister,
         /// Where its credentials come from.
         credentials: Credentials,
     },
@@ -89,19 +98,6 @@ enum Credentials {
     Machine,
 }
 
-/// One listed object. Keys are relative to the folder that holds `data/`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Key, starting with `data/`.
-    pub key: String,
-    /// Size at listing time.
-    pub size: Bytes,
-    /// Entity tag at listing time; every read insists on it.
-    pub etag: Option<String>,
-    /// Time of the last upload.
-    pub last_modified: DateTime<Utc>,
-}
-
 /// The listed object that a read is meant for.
 #[derive(Debug, Clone, Copy)]
 pub struct ObjectRef<'a> {
@@ -111,6 +107,8 @@ pub struct ObjectRef<'a> {
     pub size: Bytes,
     /// Entity tag as listed.
     pub etag: Option<&'a str>,
+    /// Time of the last upload as listed; it counts where tags do not.
+    pub last_modified: DateTime<Utc>,
 }
 
 /// What the storage was asked for so far.
@@ -135,14 +133,15 @@ impl Store {
             first_pause: FIRST_PAUSE,
             longest_pause: LONGEST_PAUSE,
         };
-        let most_requests = match backend {
-            Backend::Folder(_) => storage.concurrent_requests.min(MOST_FILES),
-            Backend::S3 { .. } => storage.concurrent_requests,
-        };
+        let is_folder = matches!(backend, Backend::Folder(_));
+        let most_requests =
+            if is_folder { storage.concurrent_requests.min(MOST_FILES) } else { storage.concurrent_requests };
         let inner = Inner {
             backend,
             prefix,
             place,
+            // Tags of files are made by the program itself.
+            etags_count: is_folder || storage.compare_objects_by == CompareObjectsBy::Etag,
             throttle: Throttle::new(most_requests),
             policy,
             requests,
@@ -177,28 +176,6 @@ impl Store {
         }
     }
 
-    /// All objects below a prefix that ends with `/`, recursively, in the order of the server; a server may repeat entries.
-    /// A prefix without objects gives an empty list.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        let operation = Operation::List;
-        let full = self.full_key(prefix);
-        let metas = match &self.inner.backend {
-            Backend::S3 { client, .. } => self.list_pages(client, prefix, &full).await?,
-            Backend::Folder(folder) => {
-                let path = Path::parse(&full).map_err(|error| self.error(operation, prefix, error.into()))?;
-                let _slot = self.inner.throttle.start().await;
-                self.inner.requests.fetch_add(1, Ordering::Relaxed);
-                let listing: Vec<ObjectMeta> = folder
-                    .list(Some(&path))
-                    .try_collect()
-                    .await
-                    .map_err(|error| self.error(operation, prefix, error))?;
-                listing
-            }
-        };
-        metas.into_iter().map(|meta| self.entry(meta)).collect()
-    }
-
     /// The bytes of one range of a listed object. What breaks off in the middle is read again as a whole.
     /// Errors: `Changed` if the object is not the one that was listed.
     pub async fn read_range(&self, object: ObjectRef<'_>, range: Range<u64>) -> Result<Buffer, StoreError> {
@@ -210,29 +187,25 @@ impl Store {
         let operation = Operation::Read;
         let fail = |error| self.error(operation, object.key, error);
         let expected_bytes = range.end.saturating_sub(range.start);
-        let options = GetOptions {
+        let mut options = GetOptions {
             range: Some(GetRange::Bounded(range)),
             if_match: object.etag.and_then(|etag| self.precondition(etag)),
             ..GetOptions::default()
         };
+        options.extensions.insert(ListedSize(object.size.0));
         let result = match &self.inner.backend {
             Backend::S3 { client, .. } => {
                 self.require_credentials(operation, object.key).await?;
                 client.get_opts(path, options).await
             }
             Backend::Folder(folder) => {
-                self.inner.requests.fetch_add(1, Ordering::Relaxed);
+                self.count_request();
                 folder.get_opts(path, options).await
             }
         }
         .map_err(fail)?;
-        // Not every server honours If-Match, so what came back is compared as well.
-        let tag_differs = match (object.etag, result.meta.e_tag.as_deref()) {
-            (Some(listed), Some(read)) => bare_tag(listed) != bare_tag(read),
-            _ => false,
-        };
-        if tag_differs || result.meta.size != object.size.0 {
-            return Err(StoreError::changed(self.name(object.key)));
+        if let Some(difference) = difference(object, &result.meta, self.inner.etags_count) {
+            return Err(StoreError::Changed { place: self.name(object.key), difference });
         }
         let bytes = self.inner.buffers.read(result).await.map_err(fail)?;
         self.inner.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -276,7 +249,7 @@ impl Store {
                 client.put_opts(path, bytes.into(), options).await
             }
             Backend::Folder(folder) => {
-                self.inner.requests.fetch_add(1, Ordering::Relaxed);
+                self.count_request();
                 folder.put_opts(path, bytes.into(), PutOptions::default()).await
             }
         };
@@ -329,7 +302,7 @@ impl Store {
             }
             Backend::Folder(folder) => {
                 for (path, key) in paths.iter().zip(keys) {
-                    self.inner.requests.fetch_add(1, Ordering::Relaxed);
+                    self.count_request();
                     match folder.delete(path).await {
                         Ok(()) | Err(object_store::Error::NotFound { .. }) => note(key),
                         Err(error) => outcome = outcome.and(Err(self.error(operation, key, error))),
@@ -376,8 +349,16 @@ impl Store {
         }
     }
 
+    /// The client's form of a key.
+    /// Errors: `KeyUnusable` for one that it would send as another, or not at all.
     fn path(&self, operation: Operation, key: &str) -> Result<Path, StoreError> {
-        Path::parse(self.full_key(key)).map_err(|error| self.error(operation, key, error.into()))
+        let full = self.full_key(key);
+        let path = Path::parse(&full).ok().filter(|path| path.as_ref() == full && !key.contains(files::NO_TEXT));
+        path.ok_or_else(|| StoreError::unusable_key(operation, &self.inner.place, key))
+    }
+
+    fn count_request(&self) {
+        self.inner.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The name of a key in messages.
@@ -389,49 +370,8 @@ impl Store {
         if self.inner.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.inner.prefix) }
     }
 
-    fn entry(&self, meta: ObjectMeta) -> Result<Entry, StoreError> {
-        let full = meta.location.as_ref();
-        let key = match self.inner.prefix.as_str() {
-            "" => Some(full),
-            prefix => full.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')),
-        };
-        // A server that lists keys outside the prefix it was asked for cannot be trusted with the rest.
-        let Some(key) = key else { return Err(StoreError::foreign_key(self.name(""), full)) };
-        Ok(Entry { key: key.to_owned(), size: Bytes(meta.size), etag: meta.e_tag, last_modified: meta.last_modified })
-    }
-
-    async fn list_pages(&self, client: &AmazonS3, prefix: &str, full: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-        let operation = Operation::List;
-        let mut metas = Vec::new();
-        let mut page_token: Option<String> = None;
-        for _ in 0..MAX_LIST_PAGES {
-            let page =
-                self.attempts(operation, prefix, || self.list_page(client, prefix, full, page_token.clone())).await?;
-            metas.extend(page.result.objects);
-            match page.page_token {
-                None => return Ok(metas),
-                same if same == page_token => break,
-                next => page_token = next,
-            }
-        }
-        Err(StoreError::endless_listing(self.name(prefix)))
-    }
-
-    async fn list_page(
-        &self,
-        client: &AmazonS3,
-        prefix: &str,
-        full: &str,
-        page_token: Option<String>,
-    ) -> Result<PaginatedListResult, StoreError> {
-        let operation = Operation::List;
-        self.require_credentials(operation, prefix).await?;
-        let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
-        client.list_paginated(Some(full), options).await.map_err(|error| self.error(operation, prefix, error))
-    }
-
     async fn require_credentials(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
-        let Backend::S3 { client, credentials } = &self.inner.backend else { return Ok(()) };
+        let Backend::S3 { client, credentials, .. } = &self.inner.backend else { return Ok(()) };
         if *credentials == Credentials::Static {
             return Ok(());
         }
@@ -462,6 +402,21 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("place", &self.inner.place).finish_non_exhaustive()
+    }
+}
+
+/// In what an object that is read is another one than was listed. Not every server honours If-Match, so what came is compared as well.
+fn difference(listed: ObjectRef<'_>, read: &ObjectMeta, etags_count: bool) -> Option<Difference> {
+    if read.size != listed.size.0 {
+        return Some(Difference::Size);
+    }
+    match (listed.etag, read.e_tag.as_deref()) {
+        (Some(listed), Some(read)) => (bare_tag(listed) != bare_tag(read)).then_some(Difference::Etag),
+        (Some(_), None) => None,
+        (None, _) if etags_count => None,
+        // The time of an answer has whole seconds; the client library gives 1970 where there is none.
+        (None, _) if read.last_modified.timestamp() == 0 => None,
+        (None, _) => (listed.last_modified.timestamp() != read.last_modified.timestamp()).then_some(Difference::Time),
     }
 }
 

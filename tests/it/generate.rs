@@ -108,8 +108,12 @@ async fn a_server_on_a_folder_lists_reads_and_keeps_objects() {
     assert_eq!(std::fs::read_to_string(folder.path().join("data/a/two")).unwrap(), "abc");
     let entries = store.list("data/").await.unwrap();
     assert_eq!(entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["data/a/one", "data/a/two"]);
-    let object =
-        gristmill::store::ObjectRef { key: &entries[0].key, size: entries[0].size, etag: entries[0].etag.as_deref() };
+    let object = gristmill::store::ObjectRef {
+        key: &entries[0].key,
+        size: entries[0].size,
+        etag: entries[0].etag.as_deref(),
+        last_modified: entries[0].last_modified,
+    };
     assert_eq!(store.read_range(object, 2..5).await.unwrap(), "234");
     let gone = ["data/a/one", "data/a/never", "data/a/two"].map(str::to_owned);
     store.delete(&gone).await.unwrap();

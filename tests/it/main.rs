@@ -28,6 +28,7 @@ mod usage;
 mod bad_database;
 mod bad_input;
 mod bad_storage;
+mod cases;
 mod claims;
 mod convert;
 mod corrupt_pages;
@@ -48,6 +49,7 @@ mod sources;
 mod stopped_commands;
 mod stopping;
 mod storage;
+mod storage_answers;
 mod verify;
 #[cfg(feature = "sql")]
 mod verify_golden;

@@ -109,17 +109,24 @@ async fn a_bucket_reads_like_the_folder_it_was_filled_from() {
 }
 
 #[tokio::test]
-async fn every_parquet_object_below_the_folder_counts_and_nothing_else() {
-    let keys = ["a.parquet", "deeper/still/b.parquet", "c.PARQUET", "d.csv", "e.parquet.tmp"];
+async fn every_visible_parquet_object_below_the_folder_counts_and_nothing_else() {
+    let keys =
+        ["a.parquet", "deeper/still/b.parquet", "c.PARQUET", "d.csv", "e.parquet.tmp", "_f/g.parquet", ".h.parquet"];
     let mut objects: Vec<_> = keys.iter().map(|key| (format!("{POD_FOLDER}/{key}"), vec![1])).collect();
     objects.push((POD_FOLDER.replace("month=10", "month=09") + "/other-month.parquet", vec![1]));
     objects.push((format!("{POD_FOLDER}0/longer-name.parquet"), vec![1]));
     let store = TestBucket::with(objects).await;
     let listing = discover_all(&store.store()).await.unwrap();
     let keys: Vec<_> = listing.objects.iter().map(|object| object.key.strip_prefix(POD_FOLDER).unwrap()).collect();
-    assert_eq!(keys, ["/a.parquet", "/deeper/still/b.parquet"]);
-    assert_eq!(listing.ignored_key_count, 3);
-    assert_eq!(listing.of(pods(), MONTH).count(), 2);
+    assert_eq!(keys, ["/a.parquet", "/c.PARQUET", "/deeper/still/b.parquet"]);
+    let sentences = listing.passed_over.sentences();
+    assert_eq!((listing.passed_over.count(), sentences.len()), (4, 2));
+    assert!(
+        sentences[0].starts_with("2 objects") && sentences[0].contains(&format!("`{POD_FOLDER}/d.csv`")),
+        "{sentences:?}"
+    );
+    assert!(sentences[1].contains(&format!("`{POD_FOLDER}/.h.parquet`, `{POD_FOLDER}/_f/g.parquet`")), "{sentences:?}");
+    assert_eq!(listing.of(pods(), MONTH).count(), 3);
     assert_eq!(listing.of(pods(), MONTH.next()).count(), 0);
 }
 
@@ -177,7 +184,8 @@ async fn wrong_keys_are_access_denied_and_stay_secret() {
         assert_eq!(failure.kind, ErrorKind::AccessDenied, "{text}");
         assert!(text.contains("HTTP status 403"), "{text}");
         assert!(!text.contains(secret_key) && !format!("{failure:?}{store:?}").contains(secret_key));
-        let object = ObjectRef { key: "data/x", size: Bytes(1), etag: None };
+        let object =
+            ObjectRef { key: "data/x", size: Bytes(1), etag: None, last_modified: chrono::DateTime::UNIX_EPOCH };
         assert_eq!(store.read_range(object, 0..1).await.unwrap_err().kind(), ErrorKind::AccessDenied);
     }
     assert_eq!(server.counters().requests, 4, "a refusal is not repeated");

@@ -34,6 +34,7 @@ pub fn storage(endpoint: String, bucket: &str, prefix: &str, access_key: &str, s
         allow_http: true,
         path_style: true,
         ca_file: None,
+        compare_objects_by: gristmill::config::CompareObjectsBy::Etag,
         concurrent_requests: 8,
         connect_timeout_seconds: 2,
         request_timeout_seconds: 10,

@@ -7,6 +7,9 @@
 // Each test binary and the benchmark use a part of this file.
 #![allow(dead_code)]
 
+#[path = "s3_deviation.rs"]
+pub mod deviation;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -18,12 +21,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use deviation::Deviation;
 use futures::StreamExt;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{
-    DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, Error, GetObjectInput,
+    CommonPrefix, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, Error, GetObjectInput,
     GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
     PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
 };
@@ -133,6 +137,7 @@ struct State {
     refuses_deletes: AtomicBool,
     resets_left: AtomicU64,
     cuts_left: AtomicU64,
+    deviation: Mutex<Deviation>,
     replacements: Mutex<Vec<(String, Bytes)>>,
     replaces_one_at_a_time: AtomicBool,
     /// Key, reads of it that are still answered, and what it holds then.
@@ -238,6 +243,11 @@ impl S3Server {
     /// Makes this access key, beside the usual one, the only one that is taken.
     pub fn accept_key(&self, access_key: &str, secret_key: &str) {
         *self.state.other_keys.lock().unwrap() = BTreeMap::from([(access_key.to_owned(), secret_key.to_owned())]);
+    }
+
+    /// Differs from S3 in these ways from now on.
+    pub fn deviate(&self, deviation: Deviation) {
+        *self.state.deviation.lock().unwrap() = deviation;
     }
 
     /// Stores or replaces an object without HTTP.
@@ -421,6 +431,7 @@ impl State {
         let stored = self.objects.lock().unwrap().get(key).cloned();
         let stored = stored.ok_or_else(|| s3_error!(NoSuchKey))?;
         let matches = match if_match {
+            _ if self.deviation.lock().unwrap().tags_differ => true,
             Some(ETagCondition::ETag(etag)) => etag.value() == stored.etag,
             _ => true,
         };
@@ -562,7 +573,11 @@ async fn answer(
         let response = hyper::Response::builder().status(503).body(s3s::Body::from(text));
         return Ok(response.unwrap());
     }
-    service.call(request.map(s3s::Body::from)).await
+    let deviation = state.deviation.lock().unwrap().clone();
+    if let Some(answer) = deviation.in_place_of(&request.uri().to_string(), is_listing) {
+        return Ok(answer);
+    }
+    Ok(deviation.changed(service.call(request.map(s3s::Body::from)).await?, is_listing).await)
 }
 
 struct Backend(Arc<State>);
@@ -582,6 +597,9 @@ impl S3 for Backend {
         let repeats = state.repeats_entries.load(Ordering::Relaxed);
         let page_size = state.page_size.load(Ordering::Relaxed);
         let objects = state.objects.lock().unwrap().clone();
+        if input.delimiter.is_some() {
+            return Ok(S3Response::new(folders(&objects, &prefix)));
+        }
         let mut rest = objects
             .into_iter()
             .filter(|(key, _)| key.starts_with(&prefix) && (*key > after || repeats && *key == after))
@@ -620,20 +638,27 @@ impl S3 for Backend {
         }
         let stored = self.0.get(&input.bucket, &input.key, input.if_match.as_ref())?;
         let size = stored.content.size();
-        let range = match input.range {
-            Some(range) => range.check(size)?,
-            None => 0..size,
+        let deviation = self.0.deviation.lock().unwrap().clone();
+        let asked = match (input.range, deviation.range) {
+            (Some(range), self::deviation::Range::Partial) => Some(range.check(size)?),
+            (Some(range), self::deviation::Range::WholeIfWhole) => {
+                Some(range.check(size)?).filter(|range| *range != (0..size))
+            }
+            (Some(_), self::deviation::Range::Whole) | (None, _) => None,
         };
+        let range = asked.clone().unwrap_or(0..size);
         let read = Read { key: input.key.clone(), start: range.start, size, at: Instant::now() };
         self.0.reads.lock().unwrap().push(read);
         let content = stored.content.read(range.clone()).map_err(S3Error::internal_error)?;
         self.0.replace_if_due(&input.key);
-        let content_range = input.range.map(|_| format!("bytes {}-{}/{size}", range.start, range.end - 1));
+        let content_range = asked.map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1));
+        let read_count = self.0.reads.lock().unwrap().len();
+        let etag = if deviation.tags_differ { format!("{}-{read_count}", stored.etag) } else { stored.etag };
         Ok(S3Response::new(GetObjectOutput {
             content_length: Some(content.len() as i64),
             content_range,
             accept_ranges: Some("bytes".to_owned()),
-            e_tag: Some(ETag::Strong(stored.etag)),
+            e_tag: Some(ETag::Strong(etag)),
             last_modified: Some(Timestamp::from(stored.modified)),
             body: Some(body(Arc::clone(&self.0), content)),
             ..GetObjectOutput::default()
@@ -693,6 +718,22 @@ impl S3 for Backend {
         }
         let (deleted, errors) = (Some(deleted), Some(errors));
         Ok(S3Response::new(DeleteObjectsOutput { deleted, errors, ..DeleteObjectsOutput::default() }))
+    }
+}
+
+/// What keys have in common up to the next slash, on one page.
+fn folders(objects: &BTreeMap<String, Stored>, prefix: &str) -> ListObjectsV2Output {
+    let mut names: Vec<String> = Vec::new();
+    for rest in objects.keys().filter_map(|key| key.strip_prefix(prefix)) {
+        let folder = rest.split_once('/').map(|(folder, _)| format!("{prefix}{folder}/"));
+        names.extend(folder.filter(|folder| names.last() != Some(folder)));
+    }
+    let common_prefixes = names.into_iter().map(|name| CommonPrefix { prefix: Some(name) }).collect();
+    ListObjectsV2Output {
+        prefix: Some(prefix.to_owned()),
+        is_truncated: Some(false),
+        common_prefixes: Some(common_prefixes),
+        ..ListObjectsV2Output::default()
     }
 }
 

@@ -197,6 +197,16 @@ pub(super) const KEYS: &[Key] = &[
         shipped: "",
     },
     Key {
+        path: "storage.compare_objects_by",
+        kind: Kind::Choice { names: &["etag", "size_and_time"], aliases: &[] },
+        unit: "",
+        default: Fallback::Fixed("etag"),
+        doc: "How it is noticed that an object was replaced after it was listed, or since a day was written from it: etag by its entity \
+              tag and size, size_and_time by size and time of the upload alone. Files of a folder have no tags, and both mean the same there.",
+        reason: "Tags change with the contents. Some servers behind caches and gateways list other tags than they send with the object.",
+        shipped: "etag",
+    },
+    Key {
         path: "storage.concurrent_requests",
         kind: Kind::Integer { min: 1, max: 256 },
         unit: "requests",

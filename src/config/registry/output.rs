@@ -43,6 +43,18 @@ pub(super) const KEYS: &[Key] = &[
         shipped: "",
     },
     Key {
+        path: "target.guard.min_objects_percent",
+        kind: Kind::Number { min: 0, max: 100 },
+        unit: "percent",
+        default: Fallback::Fixed("50"),
+        doc: "Fewest objects of each report that a day may be made from, relative to those that the ledger says its rows were made from \
+              (only with target.kind: postgres). A day with fewer, and with fewer rows in them in the same measure, fails and keeps its rows; \
+              0 accepts any number.",
+        reason: "Half of a report does not go by itself: more often a listing was cut, a prefix filtered, or an upload has only begun. \
+                 Small objects that were put together into one hold the same rows and pass.",
+        shipped: "50",
+    },
+    Key {
         path: "target.postgres.host",
         kind: Kind::Text { max_chars: 1_000 },
         unit: "",

@@ -36,6 +36,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("storage.allow_http", "true", &[]),
     ("storage.path_style", "true", &[]),
     ("storage.ca_file", "/ca", &[]),
+    ("storage.compare_objects_by", "size_and_time", &[]),
     ("storage.concurrent_requests", "3", &[]),
     ("storage.connect_timeout_seconds", "3", &[]),
     ("storage.request_timeout_seconds", "3", &[]),
@@ -50,6 +51,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("target.file.path", "out", &["target.kind=file"]),
     ("target.file.format", "parquet", &["target.kind=file", "target.file.path=out"]),
     ("target.guard.max_change_percent", "12.5", &[]),
+    ("target.guard.min_objects_percent", "12.5", &[]),
     ("target.postgres.host", "other", &[]),
     ("target.postgres.port", "5433", &[]),
     ("target.postgres.database", "other", &[]),
@@ -206,6 +208,7 @@ target:
     format: csv  # default
   guard:
     max_change_percent: null
+    min_objects_percent: 50  # default
   postgres:
     host: db
     port: 5433  # from --set

@@ -72,6 +72,7 @@ fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
         decoded_bytes: Bytes(10),
     };
     let planned = |day: UsageDay| DayPlan {
+        reports: BTreeMap::new(),
         day,
         chunk_count: chunks.iter().filter(|(_, days)| days.contains(&day)).count(),
         objects: Vec::new(),
@@ -85,6 +86,7 @@ fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
         bad_objects: Vec::new(),
         object_count: 1,
         absent_columns: BTreeMap::new(),
+        of_other_periods: crate::plan::OtherPeriods::default(),
     }
 }
 

@@ -98,7 +98,7 @@ async fn slow_down_lowers_the_number_of_requests_and_it_recovers() {
     let server = S3Server::start().await;
     server.put("data/x", vec![7; 100]);
     let store = Store::new(&in_process(&server)).unwrap();
-    let object = ObjectRef { key: "data/x", size: Bytes(100), etag: None };
+    let object = ObjectRef { key: "data/x", size: Bytes(100), etag: None, last_modified: chrono::DateTime::UNIX_EPOCH };
     assert_eq!(store.allowed_requests(), 8);
     server.fail_next(2);
     store.read_range(object, 0..100).await.unwrap();
@@ -120,7 +120,7 @@ async fn fewer_requests_are_really_under_way_after_a_complaint() {
     let server = S3Server::start().await;
     server.put("data/x", vec![7; 100]);
     let store = Store::new(&in_process(&server)).unwrap();
-    let object = ObjectRef { key: "data/x", size: Bytes(100), etag: None };
+    let object = ObjectRef { key: "data/x", size: Bytes(100), etag: None, last_modified: chrono::DateTime::UNIX_EPOCH };
     server.fail_next(3);
     store.read_range(object, 0..100).await.unwrap();
     // Down to one, and the good answer to that one made it two.
@@ -140,7 +140,7 @@ async fn all_attempts_of_a_request_together_have_a_deadline() {
     let mut settings = in_process(&server);
     (settings.retry_seconds, settings.retries) = (1, 20);
     let store = Store::new(&settings).unwrap();
-    let object = ObjectRef { key: "data/x", size: Bytes(100), etag: None };
+    let object = ObjectRef { key: "data/x", size: Bytes(100), etag: None, last_modified: chrono::DateTime::UNIX_EPOCH };
     server.set_latency(Duration::from_secs(30));
     let began = Instant::now();
     let failure = Failure::from(store.read_range(object, 0..100).await.unwrap_err());

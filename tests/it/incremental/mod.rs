@@ -3,6 +3,7 @@
 mod changes;
 mod difference;
 mod disappeared;
+mod fewer_objects;
 mod ledger_layout;
 mod random_changes;
 

@@ -40,6 +40,7 @@ pub fn config_for(postgres: &Postgres) -> Config {
             allow_http: false,
             path_style: false,
             ca_file: None,
+            compare_objects_by: gristmill::config::CompareObjectsBy::Etag,
             concurrent_requests: 1,
             connect_timeout_seconds: 1,
             request_timeout_seconds: 1,
@@ -54,6 +55,7 @@ pub fn config_for(postgres: &Postgres) -> Config {
         on_two_manifests: OnTwoManifests::Warn,
         on_disappeared: OnDisappeared::Error,
         max_change_percent: None,
+        min_objects_percent: 50.0,
         reference: Arc::new(Reference {
             from: ReferenceFrom::Postgres { schema: postgres.schema.clone() },
             node_roles: NodeRoles::Postgres,
