@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
+use futures::StreamExt;
 use http::{Method, Uri};
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3, AwsAuthorizer};
@@ -19,6 +20,8 @@ use crate::units::Bytes;
 
 /// Pages of one listing; at the usual thousand keys each this is ten million objects, far beyond any month.
 const MOST_PAGES: usize = 10_000;
+/// A thousand keys of the longest kind, every character as a code of six, are a fifth of that.
+const MOST_PAGE_BYTES: usize = 32 << 20;
 /// What signatures leave as it is in a query; everything else becomes a %-code.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -176,7 +179,14 @@ impl Store {
         let transport = |error| StoreError::of_transport(operation, place(), &error);
         let answer = lister.client.execute(request).await.map_err(transport)?;
         let status = answer.status();
-        let body = answer.into_body().bytes().await.map_err(transport)?;
+        let mut body = Vec::new();
+        let mut pieces = answer.into_body().bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            body.extend_from_slice(&piece.map_err(transport)?);
+            if body.len() > MOST_PAGE_BYTES {
+                return Ok(Err(NoPage::SomethingElse("more came than any page of a listing has".to_owned())));
+            }
+        }
         if !status.is_success() {
             return Err(StoreError::of_status(operation, place(), status.as_u16(), &body));
         }
