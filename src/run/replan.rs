@@ -203,6 +203,7 @@ pub(super) fn only(plan: &Plan, days: &BTreeSet<UsageDay>) -> Plan {
         bad_objects,
         object_count: plan.object_count,
         absent_columns: plan.absent_columns.clone(),
+        oddities: plan.oddities.clone(),
     }
 }
 

@@ -103,7 +103,8 @@ pub(super) async fn prepare_with(
     footers.extend(read_footers(context.store, wanted).await);
     footers.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
     let mut plan = plan(window, &scans, &footers);
-    let warnings = two_deliveries(context, &objects, &mut plan);
+    let mut warnings = two_deliveries(context, &objects, &mut plan);
+    warnings.extend(plan.oddities.warnings());
     let seconds = [discover_seconds, started.elapsed().as_secs_f64()];
     let of_footers: Bytes = footers.iter().filter_map(|(_, footer)| Some(footer.as_ref().ok()?.held_bytes())).sum();
     let of_chunks = Bytes((plan.chunks.len() * size_of::<ChunkPlan>()) as u64);

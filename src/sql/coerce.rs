@@ -78,6 +78,10 @@ fn grouped_labels(array: &ArrayRef) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Map(..) => {
             let map = array.as_map();
+            // The key comes first in a map; names that say the opposite are not read over.
+            if position_of(map.entries(), "value") == Some(0) && position_of(map.entries(), "key") == Some(1) {
+                return None;
+            }
             let (keys, values) = (texts_of(map.keys())?, texts_of(map.values())?);
             for (row, range) in map.offsets().windows(2).enumerate() {
                 append(row, entries(&keys, &values, range));
@@ -107,13 +111,21 @@ fn grouped_labels(array: &ArrayRef) -> Option<ArrayRef> {
     Some(Arc::new(texts.finish()))
 }
 
-/// Keys and values of a list's pairs, in this order.
+/// Keys and values of a list's pairs, found by name.
 fn pair_columns(pairs: &StructArray) -> Option<(Texts, Texts)> {
-    let [first, second] = pairs.columns() else { return None };
-    let mut keys = texts_of(first)?;
+    if pairs.num_columns() != 2 {
+        return None;
+    }
+    let member = |name| position_of(pairs, name).map(|position| pairs.column(position));
+    let mut keys = texts_of(member("key")?)?;
     // A pair that is null itself is no label.
     (0..pairs.len()).filter(|pair| pairs.is_null(*pair)).for_each(|pair| keys[pair] = None);
-    Some((keys, texts_of(second)?))
+    Some((keys, texts_of(member("value")?)?))
+}
+
+/// Position of a member by its name in small letters.
+fn position_of(members: &StructArray, name: &str) -> Option<usize> {
+    members.fields().iter().position(|field| field.name().to_lowercase() == name)
 }
 
 fn entries(keys: &[Option<String>], values: &[Option<String>], range: &[i32]) -> Vec<(Option<String>, Value)> {

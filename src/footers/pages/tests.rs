@@ -1,5 +1,6 @@
 //! Column chunks made by hand whose pages claim too much, and sound ones.
 
+use parquet::basic::Compression;
 use parquet::file::metadata::{FileMetaData, RowGroupMetaData};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::SchemaDescriptor;

@@ -9,6 +9,7 @@ use crate::config::Shard;
 use crate::discover::ObjectInfo;
 use crate::footers::footer_of;
 use crate::labels::EnabledKeys;
+use crate::plan::missing::Oddities;
 use crate::plan::projection::Projection;
 use crate::plan::{BadObject, DayPlan};
 use crate::rollups::ocp_daily_summary;
@@ -70,6 +71,7 @@ fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
         column_ranges: Vec::new(),
         stored_bytes: Bytes(10),
         decoded_bytes: Bytes(10),
+        is_guessed: false,
     };
     let planned = |day: UsageDay| DayPlan {
         day,
@@ -85,6 +87,7 @@ fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
         bad_objects: Vec::new(),
         object_count: 1,
         absent_columns: BTreeMap::new(),
+        oddities: Oddities::default(),
     }
 }
 
