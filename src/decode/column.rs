@@ -54,6 +54,18 @@ pub enum TextColumn {
     Views(StringViewArray),
 }
 
+impl TextColumn {
+    /// The text of a row.
+    pub fn text(&self, row: usize) -> Option<&str> {
+        match self {
+            Self::Dictionary { codes, values } => {
+                codes.is_valid(row).then(|| values.value(codes.value(row).unsigned_abs() as usize))
+            }
+            Self::Views(views) => views.is_valid(row).then(|| views.value(row)),
+        }
+    }
+}
+
 /// Label sets of a batch in the form the file has them.
 #[derive(Debug, Clone)]
 pub enum LabelColumn {
