@@ -1,4 +1,4 @@
-//! What objects lack or have twice → one warning per column, however many objects there are.
+//! What objects lack or have twice → a few warnings, however many objects and columns there are.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +19,16 @@ pub struct Oddities {
 /// What is odd about a column of some objects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Oddity {
-    /// A measure that is not there, and what is taken in its place.
-    Missing(&'static str, String),
+    /// A measure is not there and reads as null.
+    ReadsAsNull(&'static str),
+    /// A measure is not there, and the greater of two others is taken.
+    Computed(&'static str, [&'static str; 2]),
     /// Further columns have the same name but for letter case.
     Alike(&'static str),
 }
 
 /// Some objects: how many, and the first ones.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Objects {
     count: usize,
     first: Vec<String>,
@@ -38,9 +40,7 @@ impl Oddities {
         *self.object_counts.entry(scan.table).or_default() += 1;
         for column in scan.columns() {
             let oddity = match column.find(names.clone()) {
-                Found::Nowhere if column.column_type == ColumnType::Number => {
-                    Oddity::Missing(column.name, instead_of(scan, column))
-                }
+                Found::Nowhere if column.column_type == ColumnType::Number => missing(scan, column),
                 Found::At(_) if names.clone().filter(|name| column.is_alike(name)).nth(1).is_some() => {
                     Oddity::Alike(column.name)
                 }
@@ -54,45 +54,61 @@ impl Oddities {
         }
     }
 
-    /// One line per report and column.
+    /// One line for all measures that the same objects lack, and one for each other column.
     pub fn warnings(&self) -> Vec<String> {
-        let line = |((table, oddity), objects): (&(SourceTable, Oddity), &Objects)| {
-            let total = self.object_counts.get(table).copied().unwrap_or_default();
-            let objects = format!("{} of {total} objects ({})", objects.count, objects.names());
+        let mut lines: Vec<(SourceTable, &Objects, Vec<String>)> = Vec::new();
+        let mut others = Vec::new();
+        for ((table, oddity), objects) in &self.of_columns {
+            let place = || self.place(*table, objects);
             match oddity {
-                Oddity::Missing(column, instead) => {
-                    format!("{table}: measure column `{column}` is missing in {objects}; {instead}")
+                Oddity::ReadsAsNull(column) => {
+                    let column = format!("`{column}`");
+                    match lines.iter_mut().find(|(of, known, _)| of == table && *known == objects) {
+                        Some((.., columns)) => columns.push(column),
+                        None => lines.push((*table, objects, vec![column])),
+                    }
                 }
-                Oddity::Alike(column) => format!(
-                    "{table}: further columns differ from `{column}` in letter case only in {objects}; they are not read"
-                ),
+                Oddity::Computed(column, [left, right]) => others.push(format!(
+                    "{table}: measure column `{column}` is missing in {}; the greater of `{left}` and `{right}` is taken",
+                    place()
+                )),
+                Oddity::Alike(column) => others.push(format!(
+                    "{table}: column `{column}` is there in several letter cases in {}; only this very name is read",
+                    place()
+                )),
             }
+        }
+        let text = |(table, objects, columns): (SourceTable, &Objects, Vec<String>)| {
+            let names = columns.join(", ");
+            let (what, are, read) = match columns.len() {
+                1 => ("measure column", "is", "it reads"),
+                _ => ("measure columns", "are", "they read"),
+            };
+            format!("{table}: {what} {names} {are} missing in {}; {read} as null there", self.place(table, objects))
         };
-        self.of_columns.iter().map(line).collect()
+        lines.into_iter().map(text).chain(others).collect()
     }
-}
 
-impl Objects {
-    fn names(&self) -> String {
-        let names: Vec<String> = self.first.iter().map(|name| format!("`{name}`")).collect();
-        let more = self.count - self.first.len();
+    fn place(&self, table: SourceTable, objects: &Objects) -> String {
+        let total = self.object_counts.get(&table).copied().unwrap_or_default();
+        let names: Vec<String> = objects.first.iter().map(|name| format!("`{name}`")).collect();
+        let more = objects.count - objects.first.len();
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        names.join(", ") + &more
+        format!("{} of {total} objects ({}{more})", objects.count, names.join(", "))
     }
 }
 
-/// What is taken in place of a measure that is not there.
-fn instead_of(scan: &Scan, wanted: &Column) -> String {
+/// A measure that is not there, and what is taken in its place.
+fn missing(scan: &Scan, wanted: &'static Column) -> Oddity {
     let sums = scan.kernels.iter().filter_map(|kernel| match kernel {
         Kernel::Grouped(grouped) => Some(&grouped.sums),
         _ => None,
     });
-    let other = sums.flatten().find_map(|measure| match measure {
-        Measure::OrGreatest { column, left, right, .. } if column.name == wanted.name => Some((left.name, right.name)),
+    let computed = sums.flatten().find_map(|measure| match measure {
+        Measure::OrGreatest { column, left, right, .. } if column.name == wanted.name => {
+            Some(Oddity::Computed(column.name, [left.name, right.name]))
+        }
         _ => None,
     });
-    match other {
-        Some((left, right)) => format!("the greater of `{left}` and `{right}` is taken instead"),
-        None => "it reads as null there".to_owned(),
-    }
+    computed.unwrap_or(Oddity::ReadsAsNull(wanted.name))
 }
