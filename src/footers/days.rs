@@ -59,12 +59,10 @@ pub(super) fn span_of(chunk: &ColumnChunkMetaData) -> DaySpan {
         }
         _ => None,
     };
+    // Statistics in the wrong order are not believed.
+    let ends = ends.filter(|(least, greatest)| least <= greatest);
     let days = ends.and_then(|(least, greatest)| Some((day_of(least, clock)?, day_of(greatest, clock)?)));
-    match days {
-        // Statistics in the wrong order are not believed.
-        Some((first, last)) if first <= last => DaySpan::Known(first, last),
-        _ => DaySpan::Unknown,
-    }
+    days.map_or(DaySpan::Unknown, |(first, last)| DaySpan::Known(first, last))
 }
 
 /// Units by the logical type, else by the older converted type. Values are UTC whatever the column's flag says (contract,

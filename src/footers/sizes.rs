@@ -115,6 +115,7 @@ fn has_false_dictionary(chunk: &ColumnChunkMetaData) -> bool {
 mod tests {
     use std::sync::Arc;
 
+    use parquet::file::metadata::{FileMetaData, RowGroupMetaData};
     use parquet::schema::parser::parse_message_type;
     use parquet::schema::types::SchemaDescriptor;
 
@@ -147,5 +148,29 @@ mod tests {
         assert_eq!(size("optional int32 a;", zstd, 900_000, 0), PlainSize::Guessed(Bytes(900_000)));
         // Nothing is compressed: the bytes are as many as are stored.
         assert_eq!(size(text, Compression::UNCOMPRESSED, 5_000, 0), PlainSize::Said(Bytes(5_000)));
+    }
+
+    #[test]
+    fn a_dictionary_lies_before_the_data_or_nowhere() {
+        let schema = Arc::new(parse_message_type("message m { optional double a; }").unwrap());
+        let schema = Arc::new(SchemaDescriptor::new(schema));
+        let mended = |dictionary: Option<i64>| {
+            let chunk = ColumnChunkMetaData::builder(schema.column(0))
+                .set_data_page_offset(100)
+                .set_dictionary_page_offset(dictionary)
+                .build()
+                .unwrap();
+            let row_group = RowGroupMetaData::builder(Arc::clone(&schema)).set_num_rows(7).add_column_metadata(chunk);
+            let file = FileMetaData::new(1, 7, None, None, Arc::clone(&schema), None);
+            let metadata = ParquetMetaData::new(file, vec![row_group.build().unwrap()]);
+            let mended = without_false_dictionaries(metadata).unwrap();
+            assert_eq!((mended.num_row_groups(), mended.row_group(0).num_rows()), (1, 7));
+            mended.row_group(0).column(0).dictionary_page_offset()
+        };
+        assert_eq!([4, 99].map(|at| mended(Some(at))), [Some(4), Some(99)]);
+        assert_eq!([0, 100, i64::MAX].map(|at| mended(Some(at))), [None; 3]);
+        // Left for the check that refuses it.
+        assert_eq!(mended(Some(-1)), Some(-1));
+        assert_eq!(mended(None), None);
     }
 }

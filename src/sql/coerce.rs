@@ -153,3 +153,47 @@ fn stored_text(object: &Map<String, Value>) -> String {
     let entries: Vec<String> = object.iter().map(entry).collect();
     format!("{GROUPED_MARK}{{{}}}", entries.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ListArray, MapArray};
+    use datafusion::arrow::buffer::OffsetBuffer;
+    use datafusion::arrow::datatypes::{Field, Fields};
+
+    use super::*;
+
+    /// One row with one pair, `k` under the first name and `v` under the second.
+    fn pairs(names: &[&str]) -> StructArray {
+        let fields: Fields = names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
+        let texts = ["k", "v", "x"].map(|text| Arc::new(StringArray::from(vec![text])) as ArrayRef);
+        StructArray::new(fields, texts[..names.len()].to_vec(), None)
+    }
+
+    fn text(array: ArrayRef) -> Option<String> {
+        let texts = coerce(ColumnType::Labels, &array).unwrap()?;
+        Some(texts.as_string_view().value(0).trim_start_matches(GROUPED_MARK).to_owned())
+    }
+
+    #[test]
+    fn keys_of_a_list_are_found_by_name_and_those_of_a_map_come_first() {
+        let list = |names: &[&str]| {
+            let pairs = pairs(names);
+            let field = Arc::new(Field::new("pair", pairs.data_type().clone(), true));
+            text(Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([1]), Arc::new(pairs), None)))
+        };
+        assert_eq!(list(&["key", "VALUE"]).as_deref(), Some(r#"{"k": "v"}"#));
+        assert_eq!(list(&["Value", "Key"]).as_deref(), Some(r#"{"v": "k"}"#));
+        for unknown in [&["k", "v"][..], &["name", "value"], &["key", "value", "more"], &["key"]] {
+            assert_eq!(list(unknown), None, "{unknown:?}");
+        }
+        let map = |names: &[&str]| {
+            let pairs = pairs(names);
+            let field = Arc::new(Field::new("entries", pairs.data_type().clone(), false));
+            text(Arc::new(MapArray::new(field, OffsetBuffer::from_lengths([1]), pairs, None, false)))
+        };
+        for known in [["key", "value"], ["a", "b"], ["keys", "values"]] {
+            assert_eq!(map(&known).as_deref(), Some(r#"{"k": "v"}"#));
+        }
+        assert_eq!(map(&["Value", "Key"]), None);
+    }
+}

@@ -13,6 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::statistics::Statistics;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -349,19 +350,45 @@ async fn permits_stand_for_the_real_size_of_chunks_whose_footer_says_nothing() {
     assert!(peaks[1] >= peaks[0] / 10 * 9, "not less than where the footer says it: {peaks:?}");
 }
 
-/// The old place of the least and greatest value, without a word about their order.
+/// Statistics of the time in whatever form: those that can be believed keep the object from being read for other days, and none
+/// takes rows away.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_of_another_day_is_known_by_statistics_in_whatever_form() {
+async fn statistics_of_older_and_careless_writers_lose_no_rows() {
     let bed = Bed::new();
     let expected = bed.rows(&Delivery::of(&[DAY], 1.0)).await;
-    // Rows of a day that lies under another day's name, by statistics, without, and with null counts only.
-    let levels = [EnabledStatistics::Chunk, EnabledStatistics::Page, EnabledStatistics::None];
-    for statistics in levels {
-        let properties = WriterProperties::builder().set_statistics_enabled(statistics);
-        let object = parquet_with(pod_columns(&pod_rows(DAY, 1.0)), properties);
-        assert_eq!(bed.rows(&Delivery::default().with(pod_key(NEXT_DAY), object)).await, expected);
+    let (first, last) = (milliseconds(DAY), milliseconds(DAY) + 23 * 3_600_000);
+    let at_ends = |least, greatest, is_old| Some(Statistics::int64(least, greatest, None, Some(0), is_old));
+    for (statistics, is_believed) in [
+        (at_ends(Some(first), Some(last), true), true),
+        (at_ends(Some(first), Some(last), false), true),
+        (at_ends(Some(last), Some(first), false), false),
+        (at_ends(Some(first), None, false), false),
+        (at_ends(None, Some(last), true), false),
+        (at_ends(None, None, false), false),
+        (None, false),
+    ] {
+        let object = with_chunks(&pod_object(DAY, 1.0), |chunk| {
+            if chunk.column_path().string() != "interval_start" {
+                return chunk;
+            }
+            let builder = chunk.into_builder().clear_statistics();
+            match &statistics {
+                Some(statistics) => builder.set_statistics(statistics.clone()).build().unwrap(),
+                None => builder.build().unwrap(),
+            }
+        });
+        let delivery = Delivery::default().with(pod_key(NEXT_DAY), object);
+        assert_eq!(bed.rows(&delivery).await, expected, "{statistics:?}");
+        let plan = bed.command("plan", &delivery).await;
+        let objects = &plan.report["windows"][0]["days"][1]["objects"];
+        assert_eq!(*objects == 0, is_believed, "{statistics:?}: {objects}");
     }
-    // Without rows at all, among others.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_without_rows_is_passed_over_whatever_its_columns_are_called() {
+    let bed = Bed::new();
+    let expected = bed.rows(&Delivery::of(&[DAY], 1.0)).await;
     let empty: ArrayRef = Arc::new(Int64Array::from_iter_values([]));
     let nothing = object(vec![("INTERVAL_START".to_owned(), empty)], WriterProperties::default());
     let delivery = Delivery::default().with(pod_key(DAY), pod_object(DAY, 1.0)).with(pod_key(NEXT_DAY), nothing);
