@@ -64,11 +64,13 @@ impl DayColumns {
     #[cold]
     pub(super) fn refuse_volume(&self, column: &'static str, row: &VolumeRow, source: DecimalError) -> EnrichError {
         let place = self.place(row.namespace, row.node);
-        let names = self.volume_names.iter().filter_map(|(name, texts)| {
-            let (_, get) = volume_name(name)?;
-            let (_, word) = source::PLACES.iter().find(|(column, _)| column.name == *name)?;
-            Some(format!(", {word} `{}`", texts.text(name_position(get(row)))))
-        });
+        let name = |(column, id): (&Column, NameId)| {
+            let (_, texts) = self.volume_names.iter().find(|(name, _)| *name == column.name)?;
+            let (_, word) = source::PLACES.iter().find(|(known, _)| known.name == column.name)?;
+            Some(format!(", {word} `{}`", texts.text(name_position(id))))
+        };
+        let names = [(&source::PERSISTENTVOLUMECLAIM, row.claim), (&source::PERSISTENTVOLUME, row.volume)];
+        let names = names.into_iter().filter_map(name);
         self.refuse(column, place + &names.collect::<String>(), source)
     }
 
@@ -79,14 +81,6 @@ impl DayColumns {
     fn place(&self, namespace: NameId, node: NameId) -> String {
         place(&self.namespaces.text(name_position(namespace)), &self.nodes.text(name_position(node)))
     }
-}
-
-/// How a volume's row gives a name of a column.
-fn volume_name(column: &str) -> Option<(&'static Column, fn(&VolumeRow) -> NameId)> {
-    COLUMNS.iter().find_map(|(_, value)| match value {
-        ColumnValue::VolumeName(known, get) if known.name == column => Some((*known, *get)),
-        _ => None,
-    })
 }
 
 /// Capacities of a node, which those of the cluster follow.
