@@ -24,7 +24,7 @@ use crate::units::Bytes;
 
 pub use days::DaySpan;
 pub use pages::{PageProblem, check_pages, claimed_bytes};
-pub use sizes::{PlainSize, plain_size};
+pub use sizes::{PlainSize, is_guess_in_doubt, plain_size};
 
 /// Length and magic at the end of every Parquet file.
 const TAIL_BYTES: usize = 8;

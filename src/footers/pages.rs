@@ -16,7 +16,7 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::column_range;
-use super::sizes::{PlainSize, growth, plain_size, values_bytes};
+use super::sizes::{PlainSize, growth, is_guess_in_doubt, plain_size, values_bytes};
 use super::thrift::{Checked, ENDS_EARLY, MAX_DEPTH, Walk, wire};
 use crate::units::Bytes;
 
@@ -71,7 +71,8 @@ pub fn check_pages<R: ChunkReader + Clone + 'static>(
     Ok(())
 }
 
-/// How many bytes the pages of some leaf columns claim to have once they are decompressed, as far as their headers can be read.
+/// How many bytes some leaf columns have once they are decompressed: by the headers of their pages, as far as these can be read,
+/// where the guess at it is in doubt.
 pub fn claimed_bytes<R: ChunkReader + Clone + 'static>(
     bytes: &R,
     metadata: &ParquetMetaData,
@@ -80,8 +81,11 @@ pub fn claimed_bytes<R: ChunkReader + Clone + 'static>(
 ) -> Bytes {
     let row_group = metadata.row_group(row_group);
     let of_leaf = |leaf: &usize| {
-        let walk = ChunkWalk { bytes, chunk: row_group.column(*leaf), row_count: 0, page: 0 };
-        walk.claimed_bytes()
+        let chunk = row_group.column(*leaf);
+        match is_guess_in_doubt(chunk) {
+            true => ChunkWalk { bytes, chunk, row_count: 0, page: 0 }.claimed_bytes(),
+            false => plain_size(chunk).bytes(),
+        }
     };
     leaves.iter().map(of_leaf).sum()
 }

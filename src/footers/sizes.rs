@@ -26,11 +26,6 @@ impl PlainSize {
             Self::Said(bytes) | Self::Guessed(bytes) => bytes,
         }
     }
-
-    /// Whether the footer does not say it.
-    pub fn is_guessed(self) -> bool {
-        matches!(self, Self::Guessed(_))
-    }
 }
 
 /// Texts are taken to grow so much at most, as a guess: what Snappy can yield, the codec of the writers that leave sizes out.
@@ -53,6 +48,15 @@ pub fn plain_size(chunk: &ColumnChunkMetaData) -> PlainSize {
         None => stored.saturating_mul(growth.min(GUESSED_GROWTH)),
     };
     PlainSize::Guessed(Bytes(guess.max(stored)))
+}
+
+/// Chunks of fewer stored bytes are often no smaller than they were before: their footers are right, and a guess at them is not far off.
+const SMALL_BYTES: i64 = 64 * 1024;
+
+/// Whether the guess at a chunk's size is to be put right once its pages are there.
+pub fn is_guess_in_doubt(chunk: &ColumnChunkMetaData) -> bool {
+    let is_guessed = matches!(plain_size(chunk), PlainSize::Guessed(_));
+    is_guessed && (chunk.uncompressed_size() == 0 || chunk.compressed_size() > SMALL_BYTES)
 }
 
 /// The most bytes that so many values of a column can take, levels included; `None` for texts.
@@ -121,19 +125,25 @@ mod tests {
 
     use super::*;
 
-    fn size(leaf: &str, compression: Compression, stored: i64, said: i64) -> PlainSize {
+    fn chunk(leaf: &str, compression: Compression, stored: i64, said: i64) -> ColumnChunkMetaData {
         let schema = Arc::new(parse_message_type(&format!("message m {{ {leaf} }}")).unwrap());
         let chunk = ColumnChunkMetaData::builder(SchemaDescriptor::new(schema).column(0))
             .set_compression(compression)
             .set_total_compressed_size(stored)
             .set_total_uncompressed_size(said)
             .set_num_values(10_000);
-        plain_size(&chunk.build().unwrap())
+        chunk.build().unwrap()
+    }
+
+    fn size(leaf: &str, compression: Compression, stored: i64, said: i64) -> PlainSize {
+        plain_size(&chunk(leaf, compression, stored, said))
     }
 
     #[test]
     fn a_size_that_cannot_be_true_is_guessed_from_types_and_codec() {
         let zstd = Compression::ZSTD(parquet::basic::ZstdLevel::default());
+        let is_in_doubt =
+            |stored, said| is_guess_in_doubt(&chunk("optional double a;", Compression::SNAPPY, stored, said));
         let text = "optional binary a (UTF8);";
         assert_eq!(size(text, Compression::SNAPPY, 5_000, 5_001), PlainSize::Said(Bytes(5_001)));
         for said in [0, 4_999, 5_000] {
@@ -146,6 +156,8 @@ mod tests {
             );
         }
         assert_eq!(size("optional int32 a;", zstd, 900_000, 0), PlainSize::Guessed(Bytes(900_000)));
+        assert!(!is_in_doubt(5_000, 5_000) && !is_in_doubt(90_000, 90_001));
+        assert!(is_in_doubt(5_000, 0) && is_in_doubt(90_000, 90_000) && is_in_doubt(90_000, 0));
         // Nothing is compressed: the bytes are as many as are stored.
         assert_eq!(size(text, Compression::UNCOMPRESSED, 5_000, 0), PlainSize::Said(Bytes(5_000)));
     }

@@ -12,7 +12,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 
 use crate::discover::{ManifestName, ObjectInfo};
 use crate::error::Failure;
-use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan, column_range, plain_size};
+use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan, column_range, is_guess_in_doubt, plain_size};
 use crate::rollups::declaration::Scan;
 use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
@@ -43,8 +43,8 @@ pub struct ChunkPlan {
     pub stored_bytes: Bytes,
     /// Bytes of the needed columns once decompressed: what the chunk may hold in memory.
     pub decoded_bytes: Bytes,
-    /// Whether that is a guess for some column, since the footer does not say it.
-    pub is_guessed: bool,
+    /// Whether that is a guess for some column, to be put right once its pages are there.
+    pub is_in_doubt: bool,
 }
 
 /// What is known about one day before any row is read.
@@ -208,7 +208,7 @@ fn plan_object(
                 column_ranges: projection.leaves.iter().map(column_range).collect(),
                 stored_bytes: leaves().map(stored).sum(),
                 decoded_bytes: leaves().map(|chunk| plain_size(chunk).bytes()).sum(),
-                is_guessed: leaves().any(|chunk| plain_size(chunk).is_guessed()),
+                is_in_doubt: leaves().any(is_guess_in_doubt),
                 projection: projections.shared(projection),
             });
         }

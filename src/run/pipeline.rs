@@ -206,7 +206,7 @@ impl Pipeline<'_> {
         let started = Instant::now();
         let columns = &chunk.column_ranges;
         let mut bytes = fetch_row_group(self.store, &chunk.footer, chunk.row_group, columns, permit).await;
-        if let (Ok(bytes), true) = (&mut bytes, chunk.is_guessed) {
+        if let (Ok(bytes), true) = (&mut bytes, chunk.is_in_doubt) {
             let metadata = chunk.footer.metadata();
             let decoded = claimed_bytes(bytes, &metadata, chunk.row_group, &chunk.projection.leaves);
             bytes.grow_permit(held_bytes(chunk) + decoded);

@@ -71,7 +71,7 @@ fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
         column_ranges: Vec::new(),
         stored_bytes: Bytes(10),
         decoded_bytes: Bytes(10),
-        is_guessed: false,
+        is_in_doubt: false,
     };
     let planned = |day: UsageDay| DayPlan {
         day,
