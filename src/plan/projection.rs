@@ -260,3 +260,49 @@ fn expected(column_type: ColumnType) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parquet::schema::parser::parse_message_type;
+    use parquet::schema::types::SchemaDescriptor;
+
+    use super::*;
+
+    /// Whether the one column of a schema can hold labels.
+    fn holds_labels(column: &str) -> bool {
+        let message = parse_message_type(&format!("message m {{ {column} }}")).unwrap();
+        let schema = parquet_to_arrow_schema(&SchemaDescriptor::new(Arc::new(message)), None).unwrap();
+        is_usable(ColumnType::Labels, schema.field(0).data_type())
+    }
+
+    #[test]
+    fn pairs_are_understood_in_every_form_that_a_list_has_had() {
+        for names in [["Key", "Value"], ["VALUE", "KEY"]] {
+            let pair = names.map(|name| format!("optional binary {name} (UTF8);")).concat();
+            for list in [
+                format!("optional group l (LIST) {{ repeated group list {{ optional group element {{ {pair} }} }} }}"),
+                format!("optional group l (LIST) {{ repeated group bag {{ optional group array {{ {pair} }} }} }}"),
+                format!("optional group l (LIST) {{ repeated group array {{ {pair} }} }}"),
+                format!("repeated group l {{ {pair} }}"),
+            ] {
+                assert!(holds_labels(&list), "{list}");
+                assert!(!holds_labels(&list.replace(names[0], "other")), "{list}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_goes_by_position_unless_its_names_say_the_opposite() {
+        let map = |first: &str, second: &str| {
+            holds_labels(&format!(
+                "optional group m (MAP) {{ repeated group key_value {{ required binary {first} (UTF8); optional binary \
+                 {second} (UTF8); }} }}"
+            ))
+        };
+        assert!(map("key", "value") && map("a", "b") && map("keys", "values"));
+        assert!(!map("value", "key") && !map("Value", "KEY"));
+        assert!(!holds_labels(
+            "optional group m (MAP) { repeated group map { required binary key (UTF8); optional int64 value; } }"
+        ));
+    }
+}
