@@ -186,6 +186,48 @@ async fn random_usage_gives_the_same_rows() {
     assert!(compared > count, "only {compared} of {} runs gave rows", 3 * count);
 }
 
+/// The row of unallocated capacity is spoilt as well, and comes first; neither engine names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_engines_name_the_row_of_the_report_that_cannot_be_stored() {
+    let row = |namespace: &str, used: f64, capacity: f64| usage::PodRow {
+        milliseconds: usage::FIRST_DAY_MILLISECONDS,
+        namespace: Some(namespace.to_owned()),
+        node: Some("n1".to_owned()),
+        pod: Some("p1".to_owned()),
+        resource_id: Some("i-1".to_owned()),
+        labels: Some("{}".to_owned()),
+        usage: [Some(used); 8],
+        capacity: [Some(capacity); 4],
+    };
+    for (used, capacity) in [(f64::NAN, 9.0), (f64::INFINITY, 9.0), (1.0, f64::NAN)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pods = vec![row("team", 1.0, 9.0), row("team-0", used, capacity)];
+        Usage { pods, ..Usage::default() }.write(folder.path(), 1, 10);
+        for profile in PROFILES {
+            let config = case::parse(&json!({
+                "version": 1,
+                "organization": {"org_id": usage::ORG},
+                "source": {"uuid": usage::SOURCE, "cluster_id": "c", "report_period_id": 1},
+                "period": {"start_date": usage::FIRST_DATE, "end_date": usage::FIRST_DATE},
+                "storage": {"url": format!("file://{}", folder.path().display())},
+                "target": {"kind": "none"},
+                "semantics": profile.name(),
+                "reference": {
+                    "from": "inline",
+                    "enabled_tag_keys": ["app"],
+                    "node_roles": [{"node": "n1", "resource_id": "i-1", "role": "worker"}],
+                },
+            }));
+            let errors =
+                [native(&config).await.expect_err("it fails"), reference_sql(&config).await.expect_err("it fails")];
+            for error in errors {
+                let names_it = if used == 1.0 { error.contains("`n1`") } else { error.contains("`team-0`") };
+                assert!(names_it && !error.contains("nallocated"), "{profile}, {used}, {capacity}: {error}");
+            }
+        }
+    }
+}
+
 /// A day of several thousand groups leaves in several batches, is rounded in pieces on all workers, and is merged from tables
 /// of several workers: none of it may show.
 #[tokio::test(flavor = "multi_thread")]

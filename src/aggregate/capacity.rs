@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use super::grouped::Numbers;
+use super::odd_numbers::is_odd;
 use crate::rollups::sum::greatest;
 
 /// Maxima of one lane.
@@ -12,6 +13,7 @@ pub struct CapacityPartial {
     /// Nanoseconds of the day → position in `intervals`.
     index: HashMap<u64, usize>,
     intervals: Vec<Interval>,
+    has_odd_numbers: bool,
 }
 
 /// Maxima of one interval.
@@ -20,13 +22,14 @@ pub struct CapacityPartial {
 pub struct Interval {
     maxima: Vec<f64>,
     seen: Vec<u8>,
+    has_odd_numbers: bool,
 }
 
 impl CapacityPartial {
     /// Nothing seen yet. At most 7 measures.
     pub fn new(measure_count: usize) -> Self {
         assert!(measure_count <= 7, "an interval notes what it saw in 8 bits");
-        Self { measure_count, index: HashMap::new(), intervals: Vec::new() }
+        Self { measure_count, index: HashMap::new(), intervals: Vec::new(), has_odd_numbers: false }
     }
 
     /// Number of measures.
@@ -40,27 +43,18 @@ impl CapacityPartial {
         self.intervals.iter().map(bytes).sum::<usize>() + self.index.capacity() * 24
     }
 
+    /// Whether a number was odd since that was asked last.
+    pub fn take_odd(&mut self) -> bool {
+        std::mem::take(&mut self.has_odd_numbers)
+    }
+
     /// Raises the maxima of rows that share one interval.
     pub fn add(&mut self, nanoseconds_of_day: u64, keys: &[u32], measures: &[Option<Numbers<'_>>]) {
         let measure_count = self.measure_count;
         let interval = self.interval(nanoseconds_of_day);
-        let key_count = keys.iter().max().map_or(0, |key| *key as usize + 1);
-        interval.grow(key_count, measure_count);
-        if let [Some(Numbers { values: first, nulls: None }), Some(Numbers { values: second, nulls: None })] = measures
-        {
-            return interval.raise_pairs(keys, first, second);
-        }
-        for key in keys {
-            interval.seen[*key as usize] |= KEY_SEEN;
-        }
-        for (position, numbers) in measures.iter().enumerate() {
-            let Some(numbers) = numbers else { continue };
-            for (row, key) in keys.iter().enumerate() {
-                if numbers.nulls.is_none_or(|nulls| nulls.is_valid(row)) {
-                    interval.raise(*key as usize, position, measure_count, numbers.values[row]);
-                }
-            }
-        }
+        interval.add(keys, measures, measure_count);
+        let has_odd_numbers = std::mem::take(&mut interval.has_odd_numbers);
+        self.has_odd_numbers |= has_odd_numbers;
     }
 
     /// Adds the maxima of another lane.
@@ -117,6 +111,26 @@ impl Interval {
         }
     }
 
+    fn add(&mut self, keys: &[u32], measures: &[Option<Numbers<'_>>], measure_count: usize) {
+        let key_count = keys.iter().max().map_or(0, |key| *key as usize + 1);
+        self.grow(key_count, measure_count);
+        if let [Some(Numbers { values: first, nulls: None }), Some(Numbers { values: second, nulls: None })] = measures
+        {
+            return self.raise_pairs(keys, first, second);
+        }
+        for key in keys {
+            self.seen[*key as usize] |= KEY_SEEN;
+        }
+        for (position, numbers) in measures.iter().enumerate() {
+            let Some(numbers) = numbers else { continue };
+            for (row, key) in keys.iter().enumerate() {
+                if numbers.nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+                    self.raise(*key as usize, position, measure_count, numbers.values[row]);
+                }
+            }
+        }
+    }
+
     /// The usual case, two columns without nulls: for most rows one comparison.
     fn raise_pairs(&mut self, keys: &[u32], first: &[f64], second: &[f64]) {
         for ((key, first), second) in keys.iter().zip(first).zip(second) {
@@ -139,5 +153,6 @@ impl Interval {
         }
         *maximum = if self.seen[key] & bit == 0 { value + 0.0 } else { greatest(*maximum, value) };
         self.seen[key] |= bit;
+        self.has_odd_numbers |= is_odd(value);
     }
 }

@@ -93,6 +93,23 @@ pub enum CompiledKernel {
     },
 }
 
+impl CompiledKernel {
+    /// Positions of the columns whose numbers it adds up or compares.
+    pub(super) fn number_columns(&self) -> Vec<usize> {
+        match self {
+            Self::Grouped { sums, maxima, .. } => {
+                let of_sum = |measure: &CompiledMeasure| match *measure {
+                    CompiledMeasure::Column(column) => vec![column],
+                    CompiledMeasure::OrGreatest { column, left, right, .. } => vec![column, left, right],
+                };
+                sums.iter().flat_map(of_sum).chain(maxima.iter().copied()).collect()
+            }
+            Self::Capacity { measures, .. } => measures.clone(),
+            Self::Members { .. } | Self::LabelSets { .. } => Vec::new(),
+        }
+    }
+}
+
 /// A scan ready to run.
 #[derive(Debug)]
 pub struct CompiledScan {

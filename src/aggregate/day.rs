@@ -11,6 +11,7 @@ use super::label_sets::LabelSetsPartial;
 use super::members::MembersPartial;
 use super::memory::Account;
 use super::names::NameStore;
+use super::odd_numbers::OddNumbers;
 use super::texts::KnownTexts;
 use crate::labels::{EnabledKeys, LabelRules, LabelStore};
 use crate::rollups::tables::NameTable;
@@ -114,6 +115,7 @@ pub struct DayState {
     /// The pairs of ids that the one scan with a members kernel looks for.
     pairs: OnceLock<HashSet<(u32, u32)>>,
     stats: Mutex<Vec<(&'static str, LabelColumnStats)>>,
+    odd_numbers: Mutex<OddNumbers>,
     /// The day's place in the books of memory.
     pub(super) account: Account,
 }
@@ -217,6 +219,7 @@ impl DayState {
             text_bytes: labels.cache_bytes / worker_count.max(1),
             pairs: OnceLock::new(),
             stats: Mutex::new(Vec::new()),
+            odd_numbers: Mutex::default(),
             account,
         }
     }
@@ -320,6 +323,16 @@ impl DayState {
         std::mem::take(&mut self.stats.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Numbers of which no result can be made.
+    pub(super) fn odd_numbers(&self) -> MutexGuard<'_, OddNumbers> {
+        self.odd_numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, taken out.
+    pub fn take_odd_numbers(&self) -> OddNumbers {
+        std::mem::take(&mut self.odd_numbers())
+    }
+
     /// How many groups the lanes have, as a guess for the next day.
     pub fn group_counts(&self) -> GroupCounts {
         let mut counts = GroupCounts::default();
@@ -366,6 +379,15 @@ impl DayState {
 }
 
 impl KernelPartial {
+    /// Whether a number that was added since the last time is odd.
+    pub(super) fn take_odd(&mut self) -> bool {
+        match self {
+            KernelPartial::Grouped(partial) => partial.take_odd(),
+            KernelPartial::Capacity(partial) => partial.take_odd(),
+            KernelPartial::Members(_) | KernelPartial::LabelSets(_) => false,
+        }
+    }
+
     /// Number of groups where rows are grouped.
     pub fn group_count(&self) -> usize {
         match self {

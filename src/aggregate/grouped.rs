@@ -5,6 +5,7 @@ use hashbrown::HashTable;
 
 use super::key_trail::KeyTrail;
 use super::names::NameIds;
+use super::odd_numbers::is_odd;
 use crate::rollups::sum::{CompensatedSum, greatest};
 use crate::rollups::tables::{GroupedTable, NameId};
 
@@ -40,6 +41,7 @@ pub struct GroupedPartial {
     totals: Vec<(CompensatedSum, f64)>,
     /// Groups for which room is made when the first one comes.
     expected_group_count: usize,
+    has_odd_numbers: bool,
 }
 
 /// One group of a partial result.
@@ -70,6 +72,7 @@ impl GroupedPartial {
             text_maxima: Vec::new(),
             totals: vec![(CompensatedSum::default(), 0.0); sum_count],
             expected_group_count: 0,
+            has_odd_numbers: false,
         }
     }
 
@@ -119,6 +122,11 @@ impl GroupedPartial {
             seen: self.seen[group],
             text_maxima: &self.text_maxima[slice(self.text_maximum_count)],
         }
+    }
+
+    /// Whether a number was odd since that was asked last.
+    pub fn take_odd(&mut self) -> bool {
+        std::mem::take(&mut self.has_odd_numbers)
     }
 
     /// Totals per sum over all grouped rows, and of their absolute values.
@@ -267,8 +275,7 @@ impl GroupedPartial {
         for grouped in groups.split(|group| *group == NO_GROUP) {
             for (position, values) in &dense {
                 let (sum, absolute) = lane_sums(&values[row..row + grouped.len()]);
-                self.totals[*position].0.add(sum);
-                self.totals[*position].1 += absolute;
+                self.add_total(*position, sum, absolute);
             }
             row += grouped.len() + 1;
         }
@@ -318,6 +325,11 @@ impl GroupedPartial {
     /// Totals only serve a check with a tolerance of 1e-9: within a batch plain addition is exact enough.
     fn add_totals(&mut self, position: usize, values: impl Iterator<Item = f64>) {
         let (sum, absolute) = values.fold((0.0, 0.0), |(sum, absolute), value| (sum + value, absolute + value.abs()));
+        self.add_total(position, sum, absolute);
+    }
+
+    fn add_total(&mut self, position: usize, sum: f64, absolute: f64) {
+        self.has_odd_numbers |= is_odd(absolute);
         self.totals[position].0.add(sum);
         self.totals[position].1 += absolute;
     }
@@ -401,6 +413,7 @@ impl GroupedPartial {
         }
         *maximum = if self.seen[group] & bit == 0 { value + 0.0 } else { greatest(*maximum, value) };
         self.seen[group] |= bit;
+        self.has_odd_numbers |= is_odd(value);
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use hashbrown::HashSet;
 
 use super::compile::{CompiledKernel, CompiledMeasure, CompiledScan};
 use super::day::{DayState, KernelPartial, Lane};
-use super::grouped::Numbers;
+use super::grouped::{NO_GROUP, Numbers};
 use super::ids::Translation;
 use super::texts::KnownTexts;
 use crate::decode::{Batch, BatchColumn, DecodeError};
@@ -216,6 +216,9 @@ impl<'a> DayIngest<'a> {
         let mut partials = self.lane.partials();
         for (kernel, partial) in self.scan.kernels.iter().zip(&mut partials[chunk.scan]) {
             view.run(kernel, partial, &mut self.groups);
+            if partial.take_odd() {
+                view.note_odd_numbers(chunk, kernel, &self.groups);
+            }
         }
         Ok(())
     }
@@ -294,6 +297,17 @@ impl Rows<'_> {
                 }
             }
             _ => unreachable!("partials are made from the kernels they belong to"),
+        }
+    }
+
+    /// Looks for the numbers for which no result of a kernel can be stored. `groups` are those of the grouped kernel that ran last.
+    fn note_odd_numbers(&self, chunk: &Chunk<'_>, kernel: &CompiledKernel, groups: &[u32]) {
+        let is_grouped = matches!(kernel, CompiledKernel::Grouped { .. });
+        let counts = |row: &usize| !is_grouped || groups[row - self.rows.start] != NO_GROUP;
+        let mut found = self.state.odd_numbers();
+        for column in kernel.number_columns() {
+            let (object, batch) = ((chunk.object, chunk.row_group), (self.batch, &self.scan.columns[..]));
+            found.note(object, batch, column, self.rows.clone().filter(counts));
         }
     }
 

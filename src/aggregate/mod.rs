@@ -14,6 +14,7 @@ mod label_sets;
 mod members;
 mod memory;
 mod names;
+mod odd_numbers;
 mod texts;
 mod trail;
 
@@ -26,3 +27,4 @@ pub use label_sets::LabelSetsPartial;
 pub use members::MembersPartial;
 pub use memory::Account;
 pub use names::{NameIds, NameStore};
+pub use odd_numbers::{OddNumber, OddNumbers};

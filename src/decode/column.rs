@@ -1,5 +1,7 @@
 //! Arrow arrays of any physical type → the few column forms that aggregation works on.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type,
@@ -11,8 +13,9 @@ use arrow_array::{
     MapArray, StringArray, StringViewArray, StructArray,
 };
 use arrow_buffer::{NullBuffer, ScalarBuffer};
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{DataType, Field, Fields, TimeUnit};
 
+use crate::plan::projection::{is_label_group, key_and_value};
 use crate::schema::source::ColumnType;
 use crate::time::{SECONDS_PER_DAY, UsageDay};
 
@@ -51,6 +54,18 @@ pub enum TextColumn {
     Views(StringViewArray),
 }
 
+impl TextColumn {
+    /// The text of a row.
+    pub fn text(&self, row: usize) -> Option<&str> {
+        match self {
+            Self::Dictionary { codes, values } => {
+                codes.is_valid(row).then(|| values.value(codes.value(row).unsigned_abs() as usize))
+            }
+            Self::Views(views) => views.is_valid(row).then(|| views.value(row)),
+        }
+    }
+}
+
 /// Label sets of a batch in the form the file has them.
 #[derive(Debug, Clone)]
 pub enum LabelColumn {
@@ -58,7 +73,7 @@ pub enum LabelColumn {
     Text(TextColumn),
     /// `MAP<string, string>`.
     Map(MapArray),
-    /// A list of (key, value) pairs.
+    /// A list of pairs, the key in front.
     Entries(ListArray),
     /// One field per key.
     Struct(StructArray),
@@ -207,11 +222,29 @@ fn recheck(views: StringViewArray) -> Result<TextColumn, Unusable> {
 
 fn labels(array: &ArrayRef) -> Result<LabelColumn, Unusable> {
     match array.data_type() {
-        DataType::Map(_, _) => Ok(LabelColumn::Map(array.as_map().clone())),
-        DataType::List(_) => Ok(LabelColumn::Entries(array.as_list::<i32>().clone())),
+        // Whether such a column holds values is not always known before it is decoded.
+        DataType::Map(..) | DataType::List(_) | DataType::Struct(_) if !is_label_group(array.data_type()) => {
+            Err(Unusable::Type)
+        }
+        DataType::Map(..) => Ok(LabelColumn::Map(array.as_map().clone())),
+        DataType::List(_) => entries(array.as_list()).map(LabelColumn::Entries).ok_or(Unusable::Type),
         DataType::Struct(_) => Ok(LabelColumn::Struct(array.as_struct().clone())),
         _ => text(array).map(LabelColumn::Text),
     }
+}
+
+/// A list of pairs with the key in front, wherever it stands in the file; `None` where there is none by name.
+fn entries(list: &ListArray) -> Option<ListArray> {
+    let pairs = list.values().as_struct_opt()?;
+    let [key, value] = key_and_value(pairs.fields())?;
+    if [key, value] == [0, 1] {
+        return Some(list.clone());
+    }
+    let fields: Fields = [key, value].map(|at| Arc::clone(&pairs.fields()[at])).to_vec().into();
+    let columns = [key, value].map(|at| Arc::clone(pairs.column(at))).to_vec();
+    let turned = StructArray::try_new(fields, columns, pairs.nulls().cloned()).ok()?;
+    let field = Arc::new(Field::new("pair", turned.data_type().clone(), true));
+    ListArray::try_new(field, list.offsets().clone(), Arc::new(turned), list.nulls().cloned()).ok()
 }
 
 /// Widens any number to a double. Integers beyond 2^53 are rounded to the nearest double, as the reference's own cast does.

@@ -8,7 +8,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use uuid::Uuid;
 
 use super::constants::Constants;
-use super::decimal::{DecimalError, decimal};
+use super::decimal::decimal;
 use super::error::EnrichError;
 use super::sums::{BatchSums, Sums};
 use super::texts::{NULL, Texts, text_type};
@@ -51,16 +51,16 @@ pub enum NumberForm {
 /// the others take no memory.
 #[derive(Debug)]
 pub struct DayColumns {
-    day: UsageDay,
-    finish: Finish,
-    rounding: DecimalRounding,
+    pub(super) day: UsageDay,
+    pub(super) finish: Finish,
+    pub(super) rounding: DecimalRounding,
     /// The rounded form of `Finish::capacities`.
     capacities: Vec<[Option<i128>; 6]>,
-    namespaces: Texts,
-    nodes: Texts,
+    pub(super) namespaces: Texts,
+    pub(super) nodes: Texts,
     resource_ids: Texts,
     /// Texts of the volumes' columns, by name of the column.
-    volume_names: Vec<(&'static str, Texts)>,
+    pub(super) volume_names: Vec<(&'static str, Texts)>,
     labels: Texts,
     constants: Constants,
 }
@@ -371,8 +371,8 @@ impl DayColumns {
             let bits = value.to_bits();
             let slot = &mut seen[remembered_at(bits)];
             if slot.0 != bits {
-                let rounded = decimal(value, self.rounding)
-                    .map_err(|source| self.refuse(name, row.namespace, row.node, source))?;
+                let rounded =
+                    decimal(value, self.rounding).map_err(|source| self.refuse_measure(name, position, row, source))?;
                 *slot = (bits, rounded);
             }
             let rounded = slot.1;
@@ -392,7 +392,7 @@ impl DayColumns {
     ) -> Result<Vec<i128>, EnrichError> {
         let rounded = rows.iter().map(|row| {
             decimal(row.measures[position].unwrap_or(0.0), self.rounding)
-                .map_err(|source| self.refuse(name, row.namespace, row.node, source))
+                .map_err(|source| self.refuse_volume(name, row, source))
         });
         rounded.collect()
     }
@@ -412,24 +412,6 @@ impl DayColumns {
             None => Ok(rounded),
         }
     }
-
-    /// In the order of the rows, since that of the capacities depends on the order of arrival.
-    fn first_bad_capacity(&self) -> Option<EnrichError> {
-        self.finish.usage_order.iter().find_map(|at| {
-            let row = &self.finish.usage[*at as usize];
-            COLUMNS.iter().find_map(|(name, value)| {
-                let ColumnValue::Capacity(position) = value else { return None };
-                let value = self.finish.capacities[row.capacity as usize][*position]?;
-                let source = decimal(value, self.rounding).err()?;
-                Some(self.refuse(name, row.namespace, row.node, source))
-            })
-        })
-    }
-
-    fn refuse(&self, column: &'static str, namespace: NameId, node: NameId, source: DecimalError) -> EnrichError {
-        let (namespace, node) = (self.namespaces.text(name_position(namespace)), self.nodes.text(name_position(node)));
-        EnrichError::Decimal { day: self.day, column, namespace, node, source }
-    }
 }
 
 /// Slots for numbers that were rounded already; a power of two. Zero rounds to zero, so an unused slot is a right one.
@@ -444,7 +426,7 @@ fn remembered_at(bits: u64) -> usize {
 
 /// The position of a name among its texts.
 #[inline]
-fn name_position(id: NameId) -> u32 {
+pub(super) fn name_position(id: NameId) -> u32 {
     if id == NameId::NULL { NULL } else { id.0 }
 }
 

@@ -3,7 +3,7 @@
 use arrow_schema::ArrowError;
 
 use super::decimal::DecimalError;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Failure};
 use crate::impl_failure;
 use crate::time::UsageDay;
 
@@ -11,16 +11,14 @@ use crate::time::UsageDay;
 #[derive(Debug, thiserror::Error)]
 pub enum EnrichError {
     /// A number that is no decimal.
-    #[error("{day}: {column} of namespace `{namespace}` on node `{node}` {source}")]
+    #[error("{day}: {column} of {place} {source}")]
     Decimal {
         /// Day of the row.
         day: UsageDay,
         /// Column of the target.
         column: &'static str,
-        /// Namespace of the row.
-        namespace: String,
-        /// Node of the row.
-        node: String,
+        /// Names of the report's own row, never of a computed one.
+        place: String,
         /// What is wrong with the number.
         #[source]
         source: DecimalError,
@@ -42,6 +40,19 @@ impl EnrichError {
         match self {
             Self::Decimal { .. } => ErrorKind::ValueUnusable,
             Self::Arrow { .. } => ErrorKind::Bug,
+        }
+    }
+}
+
+impl EnrichError {
+    /// The same failure, with what the report holds in the place of what it became, if that is known.
+    pub fn because_of(self, found: impl FnOnce(&'static str) -> Option<String>) -> Failure {
+        match &self {
+            Self::Decimal { day, column, .. } => match found(column) {
+                Some(found) => Failure::new(self.kind(), format!("{day}: {found}; {column} cannot be made of it")),
+                None => self.into(),
+            },
+            Self::Arrow { .. } => self.into(),
         }
     }
 }

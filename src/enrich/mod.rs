@@ -4,6 +4,7 @@ pub mod batches;
 mod constants;
 pub mod decimal;
 mod error;
+mod refusal;
 mod sums;
 mod texts;
 

@@ -61,6 +61,12 @@ impl ChunkBytes {
         self.inner.permit.bytes()
     }
 
+    /// Makes the permit stand for more, where the bytes turn out to need it. Only before the first clone.
+    pub fn grow_permit(&mut self, bytes: Bytes) {
+        let inner = Arc::get_mut(&mut self.inner).expect("bytes are cloned when they are decoded");
+        inner.permit.grow(bytes);
+    }
+
     /// The index of the segment that holds a position.
     fn segment_at(&self, position: u64) -> Option<usize> {
         let segments = &self.inner.segments;

@@ -5,7 +5,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
-use crate::schema::source::INTERVAL_START;
+use crate::schema::source::{Found, INTERVAL_START};
 use crate::time::{SECONDS_PER_DAY, UsageDay};
 
 /// Days that the rows of a row group may lie on.
@@ -36,9 +36,15 @@ enum Clock {
     Days,
 }
 
-/// The leaf that holds the time of a row; `None` if there is no such top-level column.
+/// The leaf that holds the time of a row; `None` if there is no such top-level column, or more than one.
 pub(super) fn time_column(schema: &SchemaDescriptor) -> Option<usize> {
-    schema.columns().iter().position(|column| column.path().parts() == [INTERVAL_START.name])
+    let Found::At(root) = INTERVAL_START.find(schema.root_schema().get_fields().iter().map(|field| field.name()))
+    else {
+        return None;
+    };
+    let is_time =
+        |leaf: &usize| schema.get_column_root_idx(*leaf) == root && schema.column(*leaf).path().parts().len() == 1;
+    (0..schema.num_columns()).find(is_time)
 }
 
 /// The days between the least and the greatest value, where statistics of a usable type are there.
@@ -53,12 +59,10 @@ pub(super) fn span_of(chunk: &ColumnChunkMetaData) -> DaySpan {
         }
         _ => None,
     };
+    // Statistics in the wrong order are not believed.
+    let ends = ends.filter(|(least, greatest)| least <= greatest);
     let days = ends.and_then(|(least, greatest)| Some((day_of(least, clock)?, day_of(greatest, clock)?)));
-    match days {
-        // Statistics in the wrong order are not believed.
-        Some((first, last)) if first <= last => DaySpan::Known(first, last),
-        _ => DaySpan::Unknown,
-    }
+    days.map_or(DaySpan::Unknown, |(first, last)| DaySpan::Known(first, last))
 }
 
 /// Units by the logical type, else by the older converted type. Values are UTC whatever the column's flag says (contract,

@@ -5,6 +5,7 @@
 mod days;
 mod guard;
 mod pages;
+mod sizes;
 mod thrift;
 
 use std::ops::Range;
@@ -22,7 +23,8 @@ use crate::store::{Store, StoreError};
 use crate::units::Bytes;
 
 pub use days::DaySpan;
-pub use pages::{PageProblem, check_pages};
+pub use pages::{PageProblem, check_pages, claimed_bytes};
+pub use sizes::{PlainSize, is_guess_in_doubt, plain_size};
 
 /// Length and magic at the end of every Parquet file.
 const TAIL_BYTES: usize = 8;
@@ -77,8 +79,7 @@ impl Footer {
     pub fn metadata(&self) -> Arc<ParquetMetaData> {
         match &self.description {
             Description::Encoded(encoded) => {
-                let metadata = ParquetMetaDataReader::decode_metadata(encoded);
-                Arc::new(metadata.expect("the same bytes were decoded when they were read"))
+                Arc::new(decode(encoded).expect("the same bytes were decoded when they were read"))
             }
             Description::Decoded(metadata) => Arc::clone(metadata),
         }
@@ -313,12 +314,15 @@ fn take_allowance(allowance: &AtomicU64, bytes: u64) -> bool {
     allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
 }
 
+fn decode(footer: &[u8]) -> Result<ParquetMetaData, ParquetError> {
+    sizes::without_false_dictionaries(ParquetMetaDataReader::decode_metadata(footer)?)
+}
+
 /// Decodes a footer and checks what later stages rely on: numbers that are not negative, columns inside the object.
 fn describe(object: &ObjectInfo, footer: &[u8]) -> Result<(ParquetMetaData, Vec<RowGroupSpan>), FooterError> {
     let key = || object.key.clone();
     guard::check(footer).map_err(|reason| FooterError::Malformed { key: key(), reason })?;
-    let metadata = ParquetMetaDataReader::decode_metadata(footer)
-        .map_err(|source| FooterError::Undecodable { key: key(), source })?;
+    let metadata = decode(footer).map_err(|source| FooterError::Undecodable { key: key(), source })?;
     let time_column = days::time_column(metadata.file_metadata().schema_descr());
     let mut row_groups = Vec::with_capacity(metadata.num_row_groups());
     for (index, row_group) in metadata.row_groups().iter().enumerate() {

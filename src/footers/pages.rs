@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes as Buffer;
 use flate2::Crc;
-use parquet::basic::{Compression, Encoding, Type as PhysicalType};
+use parquet::basic::{Encoding, Type as PhysicalType};
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
@@ -16,6 +16,7 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::column_range;
+use super::sizes::{PlainSize, growth, is_guess_in_doubt, plain_size, values_bytes};
 use super::thrift::{Checked, ENDS_EARLY, MAX_DEPTH, Walk, wire};
 use crate::units::Bytes;
 
@@ -26,7 +27,10 @@ const MAX_HEADER_BYTES: usize = 1 << 20;
 /// What a writer may have left out of the uncompressed size in the footer: headers of pages, for example.
 const FORGOTTEN_BYTES: u64 = 64 * 1024;
 /// No page comes near: writers cut them at a few megabytes, the most generous one at 100 MB.
-const MAX_PAGE_BYTES: u64 = 1 << 30;
+pub(super) const MAX_PAGE_BYTES: u64 = 1 << 30;
+/// How much texts may grow where the footer does not say how large they are: as much as Zstandard can make them. Brotli could do more,
+/// but no writer leaves the size out and uses it.
+const GROWTH_OF_TEXTS: u64 = 32_768;
 /// Labels, or whatever a column repeats, per row on average. An object of Kubernetes has no room for more.
 const MAX_REPEATED_PER_ROW: u64 = 1_024;
 /// Rows for which a few may be much longer than the average.
@@ -65,6 +69,25 @@ pub fn check_pages<R: ChunkReader + Clone + 'static>(
         })?;
     }
     Ok(())
+}
+
+/// How many bytes some leaf columns have once they are decompressed: by the headers of their pages, as far as these can be read,
+/// where the guess at it is in doubt.
+pub fn claimed_bytes<R: ChunkReader + Clone + 'static>(
+    bytes: &R,
+    metadata: &ParquetMetaData,
+    row_group: usize,
+    leaves: &[usize],
+) -> Bytes {
+    let row_group = metadata.row_group(row_group);
+    let of_leaf = |leaf: &usize| {
+        let chunk = row_group.column(*leaf);
+        match is_guess_in_doubt(chunk) {
+            true => ChunkWalk { bytes, chunk, row_count: 0, page: 0 }.claimed_bytes(),
+            false => plain_size(chunk).bytes(),
+        }
+    };
+    leaves.iter().map(of_leaf).sum()
 }
 
 /// Why a page is refused: a rule, or the library's error.
@@ -119,6 +142,17 @@ impl<R: ChunkReader + Clone + 'static> ChunkWalk<'_, R> {
         if has_delta_lengths { self.check_delta_lengths() } else { Ok(()) }
     }
 
+    fn claimed_bytes(&self) -> Bytes {
+        let Some(range) = column_range(self.chunk, Bytes(self.bytes.len())) else { return Bytes(0) };
+        let (mut position, mut claimed) = (range.start, 0_u64);
+        while position < range.end {
+            let Ok((header, header_bytes)) = self.header(position, range.end) else { break };
+            claimed = claimed.saturating_add(header.plain_bytes.min(MAX_PAGE_BYTES));
+            position = position.saturating_add(header_bytes).saturating_add(header.stored_bytes);
+        }
+        Bytes(claimed)
+    }
+
     /// How many values the footer claims, if it can be.
     fn values_of_chunk(&self) -> Checked<u64> {
         let descriptor = self.chunk.column_descr();
@@ -156,11 +190,26 @@ impl<R: ChunkReader + Clone + 'static> ChunkWalk<'_, R> {
         if header.plain_bytes > header.stored_bytes.saturating_mul(most_per_byte).saturating_add(FORGOTTEN_BYTES) {
             return Err("it claims to grow more than its compression can");
         }
-        let of_chunk = u64::try_from(self.chunk.uncompressed_size()).unwrap_or(0);
-        if header.plain_bytes > of_chunk.saturating_add(FORGOTTEN_BYTES).min(MAX_PAGE_BYTES) {
-            return Err("it claims to be larger uncompressed than the footer says of the whole column");
+        if header.plain_bytes > self.most_plain_bytes(header).saturating_add(FORGOTTEN_BYTES).min(MAX_PAGE_BYTES) {
+            return Err(match plain_size(self.chunk) {
+                PlainSize::Said(_) => "it claims to be larger uncompressed than the footer says of the whole column",
+                PlainSize::Guessed(_) => "it claims to be larger uncompressed than its values can be",
+            });
         }
         Ok(())
+    }
+
+    /// How large a page may be by what the footer says of the whole column; where it says nothing, by the values that the page
+    /// claims to have, which the footer bounds as well.
+    fn most_plain_bytes(&self, header: &PageHeader) -> u64 {
+        match plain_size(self.chunk) {
+            PlainSize::Said(bytes) => bytes.0,
+            PlainSize::Guessed(_) => {
+                let values = header.value_count.min(u64::try_from(self.chunk.num_values()).unwrap_or(0));
+                let of_texts = header.stored_bytes.saturating_mul(GROWTH_OF_TEXTS);
+                values_bytes(self.chunk, values).unwrap_or(of_texts)
+            }
+        }
     }
 
     fn check_checksum(&self, header: &PageHeader, position: u64) -> Result<(), Reason> {
@@ -212,22 +261,6 @@ impl<R: ChunkReader + Clone + 'static> ChunkWalk<'_, R> {
         }
         let buffer = page.buffer();
         if skipped > buffer.len() { Err(ENDS_EARLY) } else { Ok(buffer.slice(skipped..)) }
-    }
-}
-
-/// How many bytes one stored byte can become at most; `None` where nothing is compressed.
-fn growth(compression: Compression) -> Option<u64> {
-    match compression {
-        Compression::UNCOMPRESSED => None,
-        // A copy of 64 bytes takes three.
-        Compression::SNAPPY => Some(22),
-        // 258 bytes take two bits.
-        Compression::GZIP(_) => Some(1_032),
-        // One byte more lengthens a copy by 255.
-        Compression::LZ4 | Compression::LZ4_RAW => Some(255),
-        // A block of 128 KiB that repeats one byte takes four.
-        Compression::ZSTD(_) => Some(32_768),
-        Compression::BROTLI(_) | Compression::LZO => Some(MAX_PAGE_BYTES),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scans, listing and footers → which row groups of which objects make up each day, as a value that can be printed.
 
 pub mod display;
+pub mod missing;
 mod other_periods;
 pub mod projection;
 
@@ -8,14 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use parquet::file::metadata::ColumnChunkMetaData;
+
 use crate::discover::{ManifestName, ObjectInfo};
 use crate::error::Failure;
-use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan, column_range};
+use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan, column_range, is_guess_in_doubt, plain_size};
 use crate::rollups::declaration::Scan;
 use crate::schema::source::ReportType;
 use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
 
+use missing::Oddities;
 pub use other_periods::OtherPeriods;
 use projection::{Projection, project};
 
@@ -42,6 +46,8 @@ pub struct ChunkPlan {
     pub stored_bytes: Bytes,
     /// Bytes of the needed columns once decompressed: what the chunk may hold in memory.
     pub decoded_bytes: Bytes,
+    /// Whether that is a guess for some column, to be put right once its pages are there.
+    pub is_in_doubt: bool,
 }
 
 /// What is known about one day before any row is read.
@@ -87,6 +93,8 @@ pub struct Plan {
     pub absent_columns: BTreeMap<&'static str, usize>,
     /// Objects whose rows are of other days than their place says.
     pub of_other_periods: OtherPeriods,
+    /// Measures that objects lack, and names that are there twice but for letter case.
+    pub oddities: Oddities,
 }
 
 impl Plan {
@@ -125,6 +133,7 @@ pub fn plan(window: Window, scans: &[Scan], footers: &[(Arc<ObjectInfo>, Result<
         object_count: footers.len(),
         absent_columns: BTreeMap::new(),
         of_other_periods: OtherPeriods::default(),
+        oddities: Oddities::default(),
     };
     // An object without usable times tells no more about its name than one that cannot be read.
     let names_are_true = footers.iter().all(|(object, footer)| match footer {
@@ -170,6 +179,7 @@ fn plan_object(
             continue;
         }
         let columns = declaration.columns();
+        let mut is_read = false;
         for span in footer.row_groups.iter().filter(|span| span.row_count > 0) {
             let days: Vec<UsageDay> = window.days().filter(|day| span.days.may_contain(*day)).collect();
             if days.is_empty() {
@@ -183,7 +193,10 @@ fn plan_object(
                     continue;
                 }
             };
-            if span.index == 0 {
+            if !is_read {
+                is_read = true;
+                let names = metadata.file_metadata().schema_descr().root_schema().get_fields().iter();
+                plan.oddities.note(&footer.object.key, declaration, names.map(|field| field.name()));
                 let absent = columns.iter().zip(&projection.roots).filter(|(_, root)| root.is_none());
                 absent.for_each(|(column, _)| *plan.absent_columns.entry(column.name).or_default() += 1);
             }
@@ -192,10 +205,8 @@ fn plan_object(
                 let range = column_range(row_group.column(*leaf), footer.object.size);
                 range.expect("a footer with a column outside its object is refused when it is read")
             };
-            let sum = |size: &dyn Fn(usize) -> i64| {
-                let bytes = projection.leaves.iter().map(|leaf| u64::try_from(size(*leaf)).unwrap_or(0));
-                Bytes(bytes.sum())
-            };
+            let leaves = || projection.leaves.iter().map(|leaf| row_group.column(*leaf));
+            let stored = |chunk: &ColumnChunkMetaData| Bytes(u64::try_from(chunk.compressed_size()).unwrap_or(0));
             plan.chunks.push(ChunkPlan {
                 scan,
                 footer: Arc::clone(footer),
@@ -204,8 +215,9 @@ fn plan_object(
                 passed_over: Vec::new(),
                 row_count: span.row_count,
                 column_ranges: projection.leaves.iter().map(column_range).collect(),
-                stored_bytes: sum(&|leaf| row_group.column(leaf).compressed_size()),
-                decoded_bytes: sum(&|leaf| row_group.column(leaf).uncompressed_size()),
+                stored_bytes: leaves().map(stored).sum(),
+                decoded_bytes: leaves().map(|chunk| plain_size(chunk).bytes()).sum(),
+                is_in_doubt: leaves().any(is_guess_in_doubt),
                 projection: projections.shared(projection),
             });
         }

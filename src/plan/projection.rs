@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::basic::{ConvertedType, Encoding, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
@@ -11,7 +11,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use crate::error::ErrorKind;
 use crate::impl_failure;
-use crate::schema::source::{Column, ColumnType};
+use crate::schema::source::{Column, ColumnType, Found};
 
 /// The columns of one row group that a scan reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,16 @@ pub enum ProjectionError {
         /// Name of the column.
         column: &'static str,
     },
+    /// Several columns that may be meant.
+    #[error("object `{object}`: `{}` may all be column `{column}`, letter case aside; rename or drop all but one", .names.join("`, `"))]
+    Ambiguous {
+        /// Key of the object.
+        object: String,
+        /// Name of the column.
+        column: &'static str,
+        /// Names in the file.
+        names: Vec<String>,
+    },
     /// A column of a type that cannot be coerced.
     #[error("object `{object}`: column `{column}` is {found}, expected {expected}")]
     Unusable {
@@ -66,7 +76,7 @@ impl ProjectionError {
         match self {
             Self::Schema { .. } => ErrorKind::ObjectUnreadable,
             Self::Missing { .. } => ErrorKind::ColumnMissing,
-            Self::Unusable { .. } => ErrorKind::ColumnUnusable,
+            Self::Ambiguous { .. } | Self::Unusable { .. } => ErrorKind::ColumnUnusable,
         }
     }
 }
@@ -88,10 +98,7 @@ pub fn project(
     let mut roots = Vec::with_capacity(columns.len());
     let mut leaves = Vec::new();
     for column in columns {
-        let Some(root) = fields.iter().position(|field| field.name() == column.name) else {
-            if column.required {
-                return Err(ProjectionError::Missing { object: object.to_owned(), column: column.name });
-            }
+        let Some(root) = root_of(object, &fields, column)? else {
             roots.push(None);
             continue;
         };
@@ -136,6 +143,20 @@ pub fn project(
     Ok(Projection { roots, leaves, unchecked, schema: Arc::new(Schema::new(fields)) })
 }
 
+/// Position of a column among the file's; `None` where it is missing and need not be there.
+fn root_of(object: &str, fields: &[Arc<Field>], column: &'static Column) -> Result<Option<usize>, ProjectionError> {
+    match column.find(fields.iter().map(|field| field.name().as_str())) {
+        Found::At(root) => Ok(Some(root)),
+        Found::Nowhere if column.required => {
+            Err(ProjectionError::Missing { object: object.to_owned(), column: column.name })
+        }
+        Found::Nowhere => Ok(None),
+        Found::Ambiguous(names) => {
+            Err(ProjectionError::Ambiguous { object: object.to_owned(), column: column.name, names })
+        }
+    }
+}
+
 /// Strings with another annotation than UTF-8, such as JSON: the reader does not check them.
 fn is_unchecked(leaf: &ColumnDescriptor) -> bool {
     leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() != ConvertedType::UTF8
@@ -144,10 +165,14 @@ fn is_unchecked(leaf: &ColumnDescriptor) -> bool {
 /// Whether any leaf of a column has a value; `None` if the footer does not tell.
 fn holds_values(metadata: &ParquetMetaData, row_group: usize, leaves: &[usize]) -> Option<bool> {
     let row_group = metadata.row_group(row_group);
-    let row_count = u64::try_from(row_group.num_rows()).ok()?;
-    let null_count = |leaf: &usize| row_group.column(*leaf).statistics().and_then(Statistics::null_count_opt);
-    let null_counts = leaves.iter().map(null_count).collect::<Option<Vec<u64>>>()?;
-    Some(null_counts.iter().any(|nulls| *nulls < row_count))
+    let mut any = false;
+    for leaf in leaves {
+        let chunk = row_group.column(*leaf);
+        // Where a column repeats there are more values, and perhaps more nulls, than rows.
+        let value_count = u64::try_from(chunk.num_values()).ok()?;
+        any |= chunk.statistics().and_then(Statistics::null_count_opt)? < value_count;
+    }
+    Some(any)
 }
 
 /// A dictionary is kept where all data pages have one; where it overflowed into plain pages, views cost less than hashing
@@ -189,18 +214,35 @@ fn is_usable(column_type: ColumnType, data_type: &DataType) -> bool {
     }
 }
 
-/// `MAP<string, string>`, a struct of strings, or a list of (key, value) structs of strings.
-fn is_label_group(data_type: &DataType) -> bool {
-    let is_pair = |field: &Field| match field.data_type() {
-        DataType::Struct(pair) => pair.len() == 2 && pair.iter().all(|part| is_string(part.data_type())),
-        _ => false,
-    };
+/// Whether labels can be made of a group: `MAP<string, string>`, a struct of strings, or a list of structs of a key and a value.
+pub fn is_label_group(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Map(entries, _) => is_pair(entries),
-        DataType::List(entry) => is_pair(entry),
+        DataType::Map(entries, _) => pair(entries).is_some_and(|pair| !is_reversed(pair)),
+        DataType::List(entry) => pair(entry).and_then(key_and_value).is_some(),
         DataType::Struct(fields) => fields.iter().all(|field| is_string(field.data_type())),
         _ => false,
     }
+}
+
+/// The two strings of a struct.
+fn pair(field: &Field) -> Option<&Fields> {
+    match field.data_type() {
+        DataType::Struct(pair) if pair.len() == 2 && pair.iter().all(|part| is_string(part.data_type())) => Some(pair),
+        _ => None,
+    }
+}
+
+/// Positions of key and value in a struct of two fields, by name and in any letter case; `None` where they are called otherwise:
+/// which of two texts is the key cannot be guessed.
+pub fn key_and_value(pair: &Fields) -> Option<[usize; 2]> {
+    let position = |name: &str| pair.iter().position(|field| field.name().eq_ignore_ascii_case(name));
+    Some([position("key")?, position("value")?]).filter(|_| pair.len() == 2)
+}
+
+/// Entries of a map go by position, whatever they are called: the format says that the key comes first. Where the names say the
+/// opposite, one of the two is wrong.
+fn is_reversed(entries: &Fields) -> bool {
+    key_and_value(entries) == Some([1, 0])
 }
 
 fn is_string(data_type: &DataType) -> bool {
@@ -212,6 +254,55 @@ fn expected(column_type: ColumnType) -> &'static str {
         ColumnType::Timestamp => "a timestamp",
         ColumnType::Text => "a string",
         ColumnType::Number => "a number",
-        ColumnType::Labels => "a string, MAP<string, string>, a struct of strings or a list of string pairs",
+        ColumnType::Labels => {
+            "a string, MAP<string, string> (the key first), a struct of strings, or a list of structs of two strings that are \
+             called `key` and `value`"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::schema::parser::parse_message_type;
+    use parquet::schema::types::SchemaDescriptor;
+
+    use super::*;
+
+    /// Whether the one column of a schema can hold labels.
+    fn holds_labels(column: &str) -> bool {
+        let message = parse_message_type(&format!("message m {{ {column} }}")).unwrap();
+        let schema = parquet_to_arrow_schema(&SchemaDescriptor::new(Arc::new(message)), None).unwrap();
+        is_usable(ColumnType::Labels, schema.field(0).data_type())
+    }
+
+    #[test]
+    fn pairs_are_understood_in_every_form_that_a_list_has_had() {
+        for names in [["Key", "Value"], ["VALUE", "KEY"]] {
+            let pair = names.map(|name| format!("optional binary {name} (UTF8);")).concat();
+            for list in [
+                format!("optional group l (LIST) {{ repeated group list {{ optional group element {{ {pair} }} }} }}"),
+                format!("optional group l (LIST) {{ repeated group bag {{ optional group array {{ {pair} }} }} }}"),
+                format!("optional group l (LIST) {{ repeated group array {{ {pair} }} }}"),
+                format!("repeated group l {{ {pair} }}"),
+            ] {
+                assert!(holds_labels(&list), "{list}");
+                assert!(!holds_labels(&list.replace(names[0], "other")), "{list}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_goes_by_position_unless_its_names_say_the_opposite() {
+        let map = |first: &str, second: &str| {
+            holds_labels(&format!(
+                "optional group m (MAP) {{ repeated group key_value {{ required binary {first} (UTF8); optional binary \
+                 {second} (UTF8); }} }}"
+            ))
+        };
+        assert!(map("key", "value") && map("a", "b") && map("keys", "values"));
+        assert!(!map("value", "key") && !map("Value", "KEY"));
+        assert!(!holds_labels(
+            "optional group m (MAP) { repeated group map { required binary key (UTF8); optional int64 value; } }"
+        ));
     }
 }

@@ -13,8 +13,8 @@ use super::Context;
 use super::fingerprint::Ingredients;
 use super::schedule::CompleteDay;
 use super::unchanged::Decisions;
-use crate::aggregate::{DayState, LabelColumnStats};
-use crate::enrich::{BatchSums, DayColumns, Stamp};
+use crate::aggregate::{DayState, LabelColumnStats, OddNumbers};
+use crate::enrich::{BatchSums, DayColumns, EnrichError, Stamp, Sums};
 use crate::error::{ErrorKind, Failure};
 use crate::merge::{LabelRowCounts, merge};
 use crate::rollups::facts::ReferenceData;
@@ -81,27 +81,22 @@ pub fn close_day<'a>(
         };
         let reads_rows = sink.reads_rows();
         let book = context.book.clone();
-        let finish =
-            move |_worker| {
-                let (tables, label_rows) = merge(&state);
-                stop_if_full(&state)?;
-                let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
-                stop_if_full(&state)?;
-                let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding())?;
-                let (label_stats, dropped) = (label_reports(&state), state.labels.stats().operator_pairs_dropped);
-                drop(tables);
-                // The day's place in the books has room for its rows already: it goes before they get their own.
-                drop(state);
-                let held = book.hold_leaving(Bytes(columns.held_bytes() as u64));
-                let unallocated = columns.unallocated_sums()?;
-                let sums = in_pieces(columns.batch_count(), |batch| {
-                    if reads_rows { columns.round(batch) } else { columns.make(batch) }
-                });
-                let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
-                let of_pods = |((name, sum), (_, unallocated)): (&(_, i128), &(_, i128))| (*name, sum - unallocated);
-                let pod_sums = sums.iter().zip(&unallocated).map(of_pods).collect();
-                Ok((columns, [sums, pod_sums], label_rows, label_stats, dropped, held))
-            };
+        let finish = move |_worker| {
+            let (tables, label_rows) = merge(&state);
+            stop_if_full(&state)?;
+            let finish = ocp_daily_summary::finish(&tables, &facts, semantics)?;
+            stop_if_full(&state)?;
+            let odd_numbers = state.take_odd_numbers();
+            let refuse = |error| because_of(&odd_numbers, error);
+            let columns = DayColumns::new(&tables, finish, &stamp, semantics.decimal_rounding()).map_err(refuse)?;
+            let (label_stats, dropped) = (label_reports(&state), state.labels.stats().operator_pairs_dropped);
+            drop(tables);
+            // The day's place in the books has room for its rows already: it goes before they get their own.
+            drop(state);
+            let held = book.hold_leaving(Bytes(columns.held_bytes() as u64));
+            let sums = sums(&columns, reads_rows).map_err(refuse)?;
+            Ok((columns, sums, label_rows, label_stats, dropped, held))
+        };
         let (columns, [sums, pod_sums], label_rows, label_stats, operator_pairs_dropped, _held) =
             context.pool.run(|| format!("day {number}"), ErrorKind::Bug, finish).await?;
         let finish_seconds = started.elapsed().as_secs_f64();
@@ -159,6 +154,26 @@ pub fn note(day: UsageDay, input_row_count: u64, row_count: u64, written: Writte
             info!(%day, input_row_count, row_count, "day counted and dropped");
         }
     }
+}
+
+/// The sums of the day over all rows and over those of pods; every number is rounded on the way, and made into columns where nothing
+/// else does that.
+fn sums(columns: &DayColumns, reads_rows: bool) -> Result<[Sums; 2], EnrichError> {
+    let unallocated = columns.unallocated_sums()?;
+    let sums =
+        in_pieces(columns.batch_count(), |batch| if reads_rows { columns.round(batch) } else { columns.make(batch) });
+    let sums = BatchSums::total(sums.into_iter().collect::<Result<Vec<_>, _>>()?);
+    let of_pods = |((name, sum), (_, unallocated)): (&(_, i128), &(_, i128))| (*name, sum - unallocated);
+    let pod_sums = sums.iter().zip(&unallocated).map(of_pods).collect();
+    Ok([sums, pod_sums])
+}
+
+/// A number that cannot be stored, by the number of the report that it comes from, if one is to blame.
+fn because_of(odd_numbers: &OddNumbers, error: EnrichError) -> Failure {
+    error.because_of(|column| {
+        let sources = ocp_daily_summary::source_columns(column);
+        odd_numbers.among(&sources).map(ToString::to_string)
+    })
 }
 
 /// What finishing a day takes is accounted for beforehand; should it be more, the run ends here and not by the kernel.

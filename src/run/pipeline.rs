@@ -18,6 +18,7 @@ use crate::aggregate::{Chunk, ChunkCounts, CompiledScan, IngestError, ingest};
 use crate::decode::{Batches, RowGroup};
 use crate::error::{ErrorKind, Failure};
 use crate::fetch::{ChunkBytes, fetch_row_group, fetched_bytes};
+use crate::footers::claimed_bytes;
 use crate::plan::{ChunkPlan, Plan};
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::memory_budget::{MemoryBudget, Permit};
@@ -26,6 +27,7 @@ use crate::store::Store;
 use crate::telemetry::metrics;
 use crate::telemetry::progress::Progress;
 use crate::time::UsageDay;
+use crate::units::Bytes;
 
 /// What the pipeline works with.
 pub struct Pipeline<'a> {
@@ -197,16 +199,18 @@ impl Pipeline<'_> {
     }
 
     fn acquire(&self, chunk: &ChunkPlan) -> BoxFuture<'_, Permit> {
-        // What is fetched along between two columns is held as well.
-        let fetched = fetched_bytes(chunk.footer.object.size, &chunk.column_ranges);
-        let held = fetched.max(chunk.stored_bytes);
-        self.budget.acquire(held + chunk.decoded_bytes).boxed()
+        self.budget.acquire(held_bytes(chunk) + chunk.decoded_bytes).boxed()
     }
 
     async fn fetch(&self, chunk: &ChunkPlan, number: usize, permit: Permit) -> Fetched {
         let started = Instant::now();
         let columns = &chunk.column_ranges;
-        let bytes = fetch_row_group(self.store, &chunk.footer, chunk.row_group, columns, permit).await;
+        let mut bytes = fetch_row_group(self.store, &chunk.footer, chunk.row_group, columns, permit).await;
+        if let (Ok(bytes), true) = (&mut bytes, chunk.is_in_doubt) {
+            let metadata = chunk.footer.metadata();
+            let decoded = claimed_bytes(bytes, &metadata, chunk.row_group, &chunk.projection.leaves);
+            bytes.grow_permit(held_bytes(chunk) + decoded);
+        }
         (number, started.elapsed().as_secs_f64(), bytes.map_err(Failure::from))
     }
 
@@ -259,6 +263,11 @@ impl Pipeline<'_> {
             Err(failure) => (number, 0.0, Err((failure, None))),
         }
     }
+}
+
+/// Bytes of a chunk as it is fetched: what lies between two columns and is fetched along is held as well.
+fn held_bytes(chunk: &ChunkPlan) -> Bytes {
+    fetched_bytes(chunk.footer.object.size, &chunk.column_ranges).max(chunk.stored_bytes)
 }
 
 /// The plan puts what waits after what it waits for; should it ever not, the days must not pass for done.

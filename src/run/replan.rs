@@ -243,6 +243,7 @@ pub(super) fn only(plan: &Plan, days: &BTreeSet<UsageDay>) -> Plan {
         object_count: plan.object_count,
         absent_columns: plan.absent_columns.clone(),
         of_other_periods: plan.of_other_periods.clone(),
+        oddities: plan.oddities.clone(),
     }
 }
 

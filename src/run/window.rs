@@ -116,6 +116,7 @@ pub(super) async fn prepare_with(
     if matches!(config.reference.node_roles, NodeRoles::Derive) {
         warnings.extend(roles_lack_days(&plan));
     }
+    warnings.extend(plan.oddities.warnings());
     let seconds = [discover_seconds, started.elapsed().as_secs_f64()];
     let of_footers: Bytes = footers.iter().filter_map(|(_, footer)| Some(footer.as_ref().ok()?.held_bytes())).sum();
     let of_chunks = Bytes((plan.chunks.len() * size_of::<ChunkPlan>()) as u64);

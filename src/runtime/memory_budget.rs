@@ -41,7 +41,7 @@ impl MemoryBudget {
         let permit = permit.expect("the semaphore of a budget is never closed");
         let held = Bytes(u64::from(wanted) * UNIT_BYTES);
         self.gauge.add(held);
-        Permit { held, gauge: Arc::clone(&self.gauge), _permit: permit }
+        Permit { held, gauge: Arc::clone(&self.gauge), permit }
     }
 
     /// The whole budget.
@@ -65,13 +65,28 @@ impl MemoryBudget {
 pub struct Permit {
     held: Bytes,
     gauge: Arc<Gauge>,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Permit {
     /// How many bytes this permit stands for.
     pub fn bytes(&self) -> Bytes {
         self.held
+    }
+
+    /// Stands for so many bytes from now on, if it stood for fewer: what is free is taken at once, and nothing is waited for. Whoever
+    /// holds a permit may be waited for itself, so that two of them could wait for each other.
+    pub fn grow(&mut self, bytes: Bytes) {
+        let missing = units(bytes).saturating_sub(u32::try_from(self.permit.num_permits()).unwrap_or(u32::MAX));
+        let semaphore = Arc::clone(self.permit.semaphore());
+        let free = u32::try_from(semaphore.available_permits()).unwrap_or(u32::MAX);
+        // Another one may have been quicker; then others wait no longer than they would have.
+        if let Ok(more) = semaphore.try_acquire_many_owned(missing.min(free)) {
+            let held = Bytes(more.num_permits() as u64 * UNIT_BYTES);
+            self.gauge.add(held);
+            self.held = self.held + held;
+            self.permit.merge(more);
+        }
     }
 }
 

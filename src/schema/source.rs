@@ -18,12 +18,47 @@ pub enum ColumnType {
 /// One column of a report.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Name in the file; addressed by name, never by position.
+    /// Name in the file, in any letter case; addressed by name, never by position.
     pub name: &'static str,
     /// What it holds.
     pub column_type: ColumnType,
     /// Whether an object without it is an error. Others read as null when absent (old operators lack them).
     pub required: bool,
+}
+
+/// Where a column is among the columns of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// No name fits.
+    Nowhere,
+    /// The position of the one that is read.
+    At(usize),
+    /// Several names fit and none of them more than the others.
+    Ambiguous(Vec<String>),
+}
+
+impl Column {
+    /// Finds the column by name, without regard to letter case, as the reference's reader does: the very name goes first,
+    /// whatever else there is. Of several others the reference takes the first; position means nothing here, so they are ambiguous.
+    pub fn find<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Found {
+        let place = |fits: &dyn Fn(&str) -> bool| -> Found {
+            let mut fitting = names.clone().enumerate().filter(|(_, name)| fits(name));
+            match (fitting.next(), fitting.next()) {
+                (None, _) => Found::Nowhere,
+                (Some((position, _)), None) => Found::At(position),
+                _ => Found::Ambiguous(names.clone().filter(|name| fits(name)).map(str::to_owned).collect()),
+            }
+        };
+        match place(&|name| name == self.name) {
+            Found::Nowhere => place(&|name| self.is_alike(name)),
+            exact => exact,
+        }
+    }
+
+    /// Whether a name is that of the column but for letter case.
+    pub fn is_alike(&self, name: &str) -> bool {
+        name.eq_ignore_ascii_case(self.name)
+    }
 }
 
 /// The kind of report an object holds; also the folder name in object keys.
@@ -167,4 +202,29 @@ columns! {
     NODE_LABELS = "node_labels", Labels, false;
     /// Labels of the namespace.
     NAMESPACE_LABELS = "namespace_labels", Labels, false;
+}
+
+/// The columns that say whose number it is, and what they are called in messages.
+pub static PLACES: [(&Column, &str); 5] = [
+    (&NAMESPACE, "namespace"),
+    (&NODE, "node"),
+    (&POD, "pod"),
+    (&PERSISTENTVOLUMECLAIM, "claim"),
+    (&PERSISTENTVOLUME, "volume"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_found_in_any_letter_case_and_by_its_very_name_first() {
+        let find = |names: &[&str]| NODE.find(names.iter().copied());
+        assert_eq!(find(&["pod", "nodes", "node_role"]), Found::Nowhere);
+        assert_eq!(find(&["pod", "node"]), Found::At(1));
+        assert_eq!(find(&["pod", "NODE"]), Found::At(1));
+        assert_eq!(find(&["Node", "pod", "node"]), Found::At(2));
+        assert_eq!(find(&["Node", "pod", "NODE"]), Found::Ambiguous(vec!["Node".to_owned(), "NODE".to_owned()]));
+        assert_eq!(find(&["node", "Node", "node"]), Found::Ambiguous(vec!["node".to_owned(), "node".to_owned()]));
+    }
 }

@@ -78,6 +78,10 @@ fn grouped_labels(array: &ArrayRef) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Map(..) => {
             let map = array.as_map();
+            // The key comes first in a map; names that say the opposite are not read over.
+            if position_of(map.entries(), "value") == Some(0) && position_of(map.entries(), "key") == Some(1) {
+                return None;
+            }
             let (keys, values) = (texts_of(map.keys())?, texts_of(map.values())?);
             for (row, range) in map.offsets().windows(2).enumerate() {
                 append(row, entries(&keys, &values, range));
@@ -107,13 +111,21 @@ fn grouped_labels(array: &ArrayRef) -> Option<ArrayRef> {
     Some(Arc::new(texts.finish()))
 }
 
-/// Keys and values of a list's pairs, in this order.
+/// Keys and values of a list's pairs, found by name.
 fn pair_columns(pairs: &StructArray) -> Option<(Texts, Texts)> {
-    let [first, second] = pairs.columns() else { return None };
-    let mut keys = texts_of(first)?;
+    if pairs.num_columns() != 2 {
+        return None;
+    }
+    let member = |name| position_of(pairs, name).map(|position| pairs.column(position));
+    let mut keys = texts_of(member("key")?)?;
     // A pair that is null itself is no label.
     (0..pairs.len()).filter(|pair| pairs.is_null(*pair)).for_each(|pair| keys[pair] = None);
-    Some((keys, texts_of(second)?))
+    Some((keys, texts_of(member("value")?)?))
+}
+
+/// Position of a member by its name in small letters.
+fn position_of(members: &StructArray, name: &str) -> Option<usize> {
+    members.fields().iter().position(|field| field.name().to_lowercase() == name)
 }
 
 fn entries(keys: &[Option<String>], values: &[Option<String>], range: &[i32]) -> Vec<(Option<String>, Value)> {
@@ -140,4 +152,48 @@ fn stored_text(object: &Map<String, Value>) -> String {
     let entry = |(key, value): (&String, &Value)| format!("{}: {value}", Value::from(key.as_str()));
     let entries: Vec<String> = object.iter().map(entry).collect();
     format!("{GROUPED_MARK}{{{}}}", entries.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ListArray, MapArray};
+    use datafusion::arrow::buffer::OffsetBuffer;
+    use datafusion::arrow::datatypes::{Field, Fields};
+
+    use super::*;
+
+    /// One row with one pair, `k` under the first name and `v` under the second.
+    fn pairs(names: &[&str]) -> StructArray {
+        let fields: Fields = names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
+        let texts = ["k", "v", "x"].map(|text| Arc::new(StringArray::from(vec![text])) as ArrayRef);
+        StructArray::new(fields, texts[..names.len()].to_vec(), None)
+    }
+
+    fn text(array: ArrayRef) -> Option<String> {
+        let texts = coerce(ColumnType::Labels, &array).unwrap()?;
+        Some(texts.as_string_view().value(0).trim_start_matches(GROUPED_MARK).to_owned())
+    }
+
+    #[test]
+    fn keys_of_a_list_are_found_by_name_and_those_of_a_map_come_first() {
+        let list = |names: &[&str]| {
+            let pairs = pairs(names);
+            let field = Arc::new(Field::new("pair", pairs.data_type().clone(), true));
+            text(Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([1]), Arc::new(pairs), None)))
+        };
+        assert_eq!(list(&["key", "VALUE"]).as_deref(), Some(r#"{"k": "v"}"#));
+        assert_eq!(list(&["Value", "Key"]).as_deref(), Some(r#"{"v": "k"}"#));
+        for unknown in [&["k", "v"][..], &["name", "value"], &["key", "value", "more"], &["key"]] {
+            assert_eq!(list(unknown), None, "{unknown:?}");
+        }
+        let map = |names: &[&str]| {
+            let pairs = pairs(names);
+            let field = Arc::new(Field::new("entries", pairs.data_type().clone(), false));
+            text(Arc::new(MapArray::new(field, OffsetBuffer::from_lengths([1]), pairs, None, false)))
+        };
+        for known in [["key", "value"], ["a", "b"], ["keys", "values"]] {
+            assert_eq!(map(&known).as_deref(), Some(r#"{"k": "v"}"#));
+        }
+        assert_eq!(map(&["Value", "Key"]), None);
+    }
 }

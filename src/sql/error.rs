@@ -40,6 +40,16 @@ pub enum RecomputeError {
         /// Name of the column.
         column: &'static str,
     },
+    /// Several columns that may be meant.
+    #[error("object `{object}`: `{names}` may all be column `{column}`")]
+    Ambiguous {
+        /// Key of the object.
+        object: String,
+        /// Name of the column.
+        column: &'static str,
+        /// Names in the file.
+        names: String,
+    },
     /// A column of a type that nothing can be made of.
     #[error("object `{object}`, row group {row_group}: column `{column}` is {found}")]
     Unusable {
@@ -100,7 +110,7 @@ impl RecomputeError {
             Self::Store { source, .. } => source.kind(),
             Self::Undecodable { .. } => ErrorKind::ObjectUnreadable,
             Self::Missing { .. } => ErrorKind::ColumnMissing,
-            Self::Unusable { .. } => ErrorKind::ColumnUnusable,
+            Self::Ambiguous { .. } | Self::Unusable { .. } => ErrorKind::ColumnUnusable,
             Self::Label { is_malformed: true, .. } => ErrorKind::LabelMalformed,
             Self::Label { .. } => ErrorKind::LabelRefused,
             Self::ZeroDivisor | Self::Underflow | Self::NotFinite { .. } => ErrorKind::ValueUnusable,

@@ -14,7 +14,7 @@ mod session;
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
@@ -30,7 +30,7 @@ use crate::rollups::facts::{NodeRole, ReferenceData};
 use crate::rollups::reference_sql::{self as scripts, Parameter, semantics_parameters, statements, text_literal};
 use crate::rollups::semantics::Semantics;
 use crate::schema::source::{NAMESPACE, NODE};
-use crate::schema::target::{OCP_DAILY_SUMMARY, TargetColumn, TargetType};
+use crate::schema::target::{OCP_DAILY_SUMMARY, TargetColumn, TargetType, USAGE_MARK};
 use crate::store::Store;
 use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
@@ -104,7 +104,7 @@ impl<'a> Recompute<'a> {
         let session = self.session(&chunks)?;
         let found = self.run_day(&session, day).await.map_err(|error| failure(&error));
         let (batches, input_row_count) = found?;
-        batches.iter().try_for_each(|batch| refuse_not_finite(batch, day))?;
+        refuse_not_finite(&batches, day)?;
         Ok(RecomputedDay { day, batches, input_row_count })
     }
 
@@ -215,15 +215,25 @@ fn as_target(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Dat
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-fn refuse_not_finite(batch: &RecordBatch, day: UsageDay) -> Result<(), Failure> {
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let Some(numbers) = column.as_primitive_opt::<Float64Type>() else { continue };
-        let is_not_finite = |number: Option<f64>| number.is_some_and(|number| !number.is_finite());
-        if let Some(row) = numbers.iter().position(is_not_finite) {
-            let text =
-                |name| batch.column_by_name(name).map_or("", |names| names.as_string::<i32>().value(row)).to_owned();
-            let (namespace, node) = (text(NAMESPACE.name), text(NODE.name));
-            return Err(RecomputeError::NotFinite { day, column: field.name().clone(), namespace, node }.into());
+/// Names a row of the report rather than one that was computed from it: unallocated capacity has no usage cost.
+fn refuse_not_finite(batches: &[RecordBatch], day: UsageDay) -> Result<(), Failure> {
+    let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(()) };
+    for is_computed in [false, true] {
+        for (position, field) in schema.fields().iter().enumerate() {
+            for batch in batches {
+                let Some(numbers) = batch.column(position).as_primitive_opt::<Float64Type>() else { continue };
+                let is_wanted =
+                    |row: usize| batch.column_by_name(USAGE_MARK).is_some_and(|cost| cost.is_null(row)) == is_computed;
+                let is_bad =
+                    |row: &usize| is_wanted(*row) && numbers.is_valid(*row) && !numbers.value(*row).is_finite();
+                let Some(row) = (0..numbers.len()).find(is_bad) else { continue };
+                let text = |name| {
+                    batch.column_by_name(name).map_or("", |names| names.as_string::<i32>().value(row)).to_owned()
+                };
+                let (namespace, node) = (text(NAMESPACE.name), text(NODE.name));
+                let column = field.name().clone();
+                return Err(RecomputeError::NotFinite { day, column, namespace, node }.into());
+            }
         }
     }
     Ok(())

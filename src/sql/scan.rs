@@ -28,7 +28,7 @@ use super::error::RecomputeError;
 use super::segments::Segments;
 use crate::footers::check_pages;
 use crate::plan::ChunkPlan;
-use crate::schema::source::Column;
+use crate::schema::source::{Column, Found};
 use crate::store::Store;
 
 /// Row groups that a partition fetches ahead of the one it decodes.
@@ -142,11 +142,21 @@ fn roots(
     let fields = metadata.file_metadata().schema_descr().root_schema().get_fields();
     let mut roots = Vec::with_capacity(columns.len());
     for column in columns {
-        let root = fields.iter().position(|field| field.name() == column.name);
-        if root.is_none() && column.required {
-            return Err(RecomputeError::Missing { object: chunk.footer.object.key.clone(), column: column.name });
-        }
-        roots.push(root);
+        let object = || chunk.footer.object.key.clone();
+        roots.push(match column.find(fields.iter().map(|field| field.name())) {
+            Found::At(root) => Some(root),
+            Found::Nowhere if column.required => {
+                return Err(RecomputeError::Missing { object: object(), column: column.name });
+            }
+            Found::Nowhere => None,
+            Found::Ambiguous(names) => {
+                return Err(RecomputeError::Ambiguous {
+                    object: object(),
+                    column: column.name,
+                    names: names.join("`, `"),
+                });
+            }
+        });
     }
     Ok(roots)
 }
@@ -165,6 +175,7 @@ async fn fetch(store: &Store, chunk: &ChunkPlan, columns: &[&'static Column]) ->
     let mut ranges = Vec::new();
     for leaf in (0..schema.num_columns()).filter(|leaf| wanted.contains(&schema.get_column_root_idx(*leaf))) {
         let column = row_group.column(leaf);
+        // An offset that points nowhere was taken out when the footer was read.
         let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
         // Negative numbers are a corrupt footer; the library's own function panics on them.
         let range = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
@@ -188,6 +199,8 @@ struct Batches {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
     columns: Vec<&'static Column>,
+    /// For each column its position among those that are read.
+    positions: Vec<Option<usize>>,
     /// Columns whose text the reader does not check.
     unchecked: Vec<bool>,
 }
@@ -212,6 +225,9 @@ impl Batches {
             leaves.map(|leaf| parquet_schema.column(leaf)).any(|leaf| leaf.converted_type() != ConvertedType::UTF8)
         });
         let unchecked = unchecked.collect();
+        let mut read: Vec<usize> = roots.iter().flatten().copied().collect();
+        read.sort_unstable();
+        let positions = roots.iter().map(|root| read.binary_search(root.as_ref()?).ok()).collect();
         let opened = (|| {
             // What the writer noted about Arrow types is no concern of ours; text is read as views.
             let plain = parquet_to_arrow_schema(parquet_schema, None)?;
@@ -230,7 +246,7 @@ impl Batches {
                 .build()
         })();
         match opened {
-            Ok(reader) => Ok(Self { reader, schema, columns, unchecked, chunk }),
+            Ok(reader) => Ok(Self { reader, schema, columns, positions, unchecked, chunk }),
             Err(error) => Err(undecodable(&chunk, &error)),
         }
     }
@@ -238,8 +254,8 @@ impl Batches {
     /// Columns in the order of the SQL's table.
     fn coerced(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let mut arrays = Vec::with_capacity(self.columns.len());
-        for (column, unchecked) in self.columns.iter().zip(&self.unchecked) {
-            let Some(found) = batch.column_by_name(column.name) else {
+        for ((column, position), unchecked) in self.columns.iter().zip(&self.positions).zip(&self.unchecked) {
+            let Some(found) = position.map(|position| batch.column(position)) else {
                 arrays.push(new_null_array(&sql_type(column.column_type), batch.num_rows()));
                 continue;
             };

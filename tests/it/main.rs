@@ -20,6 +20,8 @@ mod database;
 mod day_rows;
 #[path = "../support/delivery.rs"]
 mod delivery;
+#[path = "../support/footer_change.rs"]
+mod footer_change;
 #[path = "../support/s3_server.rs"]
 mod s3_server;
 #[path = "../support/usage.rs"]
@@ -39,6 +41,8 @@ mod incremental;
 mod memory;
 mod observed;
 mod odd_names;
+mod odd_numbers;
+mod odd_writers;
 mod overlap;
 mod postgres;
 mod privileges;

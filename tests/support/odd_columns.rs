@@ -115,11 +115,20 @@ fn odd(random: &mut Random, columns: Vec<Column>) -> Vec<Column> {
             2 if is_droppable => {
                 odd.push((name, arrow_array::new_null_array(&DataType::Int64, array.len())));
             }
-            _ => odd.push((name, other_type(random, name, &array))),
+            _ => odd.push((in_other_case(random, name), other_type(random, name, &array))),
         }
     }
     random.shuffle(&mut odd);
     odd
+}
+
+/// Names have no letter case.
+fn in_other_case(random: &mut Random, name: &'static str) -> &'static str {
+    match random.below(8) {
+        0 => name.to_uppercase().leak(),
+        1 => (name[..1].to_uppercase() + &name[1..]).leak(),
+        _ => name,
+    }
 }
 
 fn other_type(random: &mut Random, name: &str, array: &ArrayRef) -> ArrayRef {
@@ -171,7 +180,7 @@ fn entries(text: Option<&str>) -> Option<Entries> {
 fn other_labels(random: &mut Random, texts: &StringArray) -> ArrayRef {
     match random.below(5) {
         0 => map_of(random, texts),
-        1 => list_of(texts),
+        1 => list_of(random, texts),
         2 => struct_of(texts),
         _ => cast(texts, &text_type(random)).expect("a cast of texts"),
     }
@@ -195,16 +204,19 @@ fn map_of(random: &mut Random, texts: &StringArray) -> ArrayRef {
     Arc::new(map.finish())
 }
 
-fn list_of(texts: &StringArray) -> ArrayRef {
-    let fields = vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Utf8, true)];
+/// A list of pairs whose fields have names in any order and letter case.
+fn list_of(random: &mut Random, texts: &StringArray) -> ArrayRef {
+    let (key, names) =
+        random.pick(&[(0, ["key", "value"]), (1, ["value", "key"]), (1, ["Value", "Key"]), (0, ["KEY", "vALUE"])]);
+    let fields = names.map(|name| Field::new(name, DataType::Utf8, true)).to_vec();
     let pair = StructBuilder::new(fields, vec![Box::new(StringBuilder::new()), Box::new(StringBuilder::new())]);
     let mut list = ListBuilder::new(pair);
     for text in texts {
         let found = entries(text);
-        for (key, value) in found.iter().flatten() {
+        for (text, value) in found.iter().flatten() {
             let pair = list.values();
-            pair.field_builder::<StringBuilder>(0).expect("the key").append_value(key);
-            pair.field_builder::<StringBuilder>(1).expect("the value").append_option(value.as_deref());
+            pair.field_builder::<StringBuilder>(key).expect("the key").append_value(text);
+            pair.field_builder::<StringBuilder>(1 - key).expect("the value").append_option(value.as_deref());
             pair.append(true);
         }
         list.append(found.is_some());

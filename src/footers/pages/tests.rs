@@ -1,5 +1,6 @@
 //! Column chunks made by hand whose pages claim too much, and sound ones.
 
+use parquet::basic::Compression;
 use parquet::file::metadata::{FileMetaData, RowGroupMetaData};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::SchemaDescriptor;
@@ -101,6 +102,45 @@ fn a_page_may_not_claim_gigabytes() {
     // Uncompressed pages are taken as they lie there.
     assert_eq!(huge(Compression::UNCOMPRESSED, i32::MAX, 10), Ok(()));
     assert_eq!(huge(Compression::SNAPPY, 200_000, 100_000), Ok(()));
+}
+
+/// A footer without the uncompressed size: what codec and values can yield is the bound.
+#[test]
+fn a_page_of_a_footer_without_sizes_is_bounded_by_its_codec_and_its_values() {
+    let page = |leaf: &str, compression, plain_bytes, stored: usize| {
+        let page = TestPage { plain_bytes, ..TestPage::data(1, 0, vec![0; stored]) };
+        judge_as(leaf, compression, 0, ROWS, &[page])
+    };
+    let text = "required binary a (UTF8);";
+    let zstd = Compression::ZSTD(parquet::basic::ZstdLevel::default());
+    let brotli = Compression::BROTLI(parquet::basic::BrotliLevel::default());
+    assert_eq!(page(text, Compression::SNAPPY, 2_200_000, 100_000), Ok(()));
+    assert_eq!(page(text, zstd, 30_000_000, 1_000), Ok(()));
+    let grows = "column `a`, page 0: it claims to grow more than its compression can";
+    refused(page(text, Compression::SNAPPY, 2_300_000, 100_000), grows);
+    refused(page(text, Compression::LZ4_RAW, i32::MAX, 1_000), grows);
+    refused(page(text, zstd, i32::MAX, 1_000), grows);
+    let values = "column `a`, page 0: it claims to be larger uncompressed than its values can be";
+    refused(page(text, brotli, i32::MAX, 1_000), values);
+    refused(page(text, zstd, i32::MAX, 1_000_000), values);
+    // A hundred numbers take a hundred times eight bytes, however well they are compressed.
+    let numbers = |plain_bytes| page("required double a;", zstd, plain_bytes, 1_000);
+    assert_eq!(numbers(65_536), Ok(()));
+    refused(numbers(80_000), values);
+}
+
+#[test]
+fn what_pages_claim_is_added_up_as_far_as_it_can_be_read() {
+    let pages =
+        [TestPage { plain_bytes: 70_000, ..TestPage::data(1, 0, vec![0; 9]) }, TestPage::data(1, 0, vec![0; 30])];
+    let column: Vec<u8> = pages.iter().flat_map(TestPage::bytes).collect();
+    let claimed = |column: &[u8]| {
+        let metadata = metadata("required binary a (UTF8);", Compression::SNAPPY, column.len(), 0, ROWS);
+        claimed_bytes(&Buffer::from([b"PAR1", column].concat()), &metadata, 0, &[0])
+    };
+    assert_eq!(claimed(&column), Bytes(70_030));
+    assert_eq!(claimed(&[&column[..], &[0xFF; 40]].concat()), Bytes(70_030));
+    assert_eq!(claimed(&[]), Bytes(0));
 }
 
 #[test]

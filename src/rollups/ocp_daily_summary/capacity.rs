@@ -26,11 +26,13 @@ pub struct Capacities {
 
 impl Capacities {
     /// Converts a day's capacities. `table` is `None` where the raw pod report does not exist.
+    /// Errors: names the node; null stands for the cluster.
     pub fn new(
         table: Option<&CapacityTable>,
         missing_is_zero: bool,
         arithmetic: Arithmetic,
-    ) -> Result<Self, ArithmeticError> {
+    ) -> Result<Self, (NameId, ArithmeticError)> {
+        let hours = |node, seconds| hours(seconds, arithmetic).map_err(|error| (node, error));
         let mut nodes = HashMap::new();
         let mut cluster: [Option<CompensatedSum>; 2] = [None, None];
         for (node, values) in table.map_or(&[][..], |table| &table.rows) {
@@ -39,9 +41,9 @@ impl Capacities {
                     total.get_or_insert_default().add_sum(*value);
                 }
             }
-            nodes.insert(*node, hours([values[0], values[1]], arithmetic)?);
+            nodes.insert(*node, hours(*node, [values[0], values[1]])?);
         }
-        Ok(Self { nodes, cluster: hours(cluster, arithmetic)?, missing_is_zero })
+        Ok(Self { nodes, cluster: hours(NameId::NULL, cluster)?, missing_is_zero })
     }
 
     /// Capacity of a node; a null node joins nothing.

@@ -21,7 +21,7 @@ use crate::schema::source::{self as report, Column, ReportType, SourceTable, Var
 pub use columns::{COLUMNS, ColumnValue, USAGE_COST};
 pub use label_texts::LabelTexts;
 pub use namespaces::Namespaces;
-pub use rows::{CapacityRow, Finish, FinishError, RowKind, UsageRow, VolumeRow, finish};
+pub use rows::{CapacityRow, Finish, FinishError, RowKind, UsageRow, VolumeRow, finish, place};
 pub use unallocated::{PLATFORM_UNALLOCATED, RESERVED, WORKER_UNALLOCATED};
 
 /// Scan of pods: usage, and in `balanced` capacities.
@@ -121,6 +121,28 @@ fn pod_usage(semantics: Semantics) -> Grouped {
         ],
         maxima: vec![&report::NODE_CAPACITY_CPU_CORES, &report::NODE_CAPACITY_MEMORY_BYTES],
         text_maxima: vec![&report::RESOURCE_ID],
+    }
+}
+
+/// The report's columns that the values of a column of the target are made of; none for what is no number.
+pub fn source_columns(target: &str) -> Vec<&'static Column> {
+    let Some((_, value)) = COLUMNS.iter().find(|(name, _)| *name == target) else { return Vec::new() };
+    match *value {
+        ColumnValue::Measure(position) => {
+            // What is unallocated comes from the node's capacity as well.
+            let of_node = capacities().measures[position / (POD_SUMS / 2)];
+            match pod_usage(Semantics::Balanced).sums[position] {
+                Measure::Column(column) => vec![column, of_node],
+                Measure::OrGreatest { column, left, right, .. } => vec![column, left, right, of_node],
+            }
+        }
+        ColumnValue::Capacity(0) => vec![&report::NODE_CAPACITY_CPU_CORES],
+        ColumnValue::Capacity(2) => vec![&report::NODE_CAPACITY_MEMORY_BYTES],
+        ColumnValue::Capacity(1 | 4) => vec![&report::NODE_CAPACITY_CPU_CORE_SECONDS],
+        ColumnValue::Capacity(_) => vec![&report::NODE_CAPACITY_MEMORY_BYTE_SECONDS],
+        ColumnValue::VolumeMeasure(0) => vec![&report::PERSISTENTVOLUMECLAIM_CAPACITY_BYTES],
+        ColumnValue::VolumeMeasure(position) => vec![VOLUME_SUMS[position - 1]],
+        _ => Vec::new(),
     }
 }
 

@@ -127,14 +127,12 @@ pub enum FinishError {
         volume: String,
     },
     /// Underflow or overflow where the semantics refuse it.
-    #[error("{day}: a measure of namespace `{namespace}` on node `{node}` cannot be converted")]
+    #[error("{day}: a measure of {place} cannot be converted")]
     OutOfRange {
         /// Day of the row.
         day: UsageDay,
-        /// Namespace of the row.
-        namespace: String,
-        /// Node of the row.
-        node: String,
+        /// Namespace and node of the row.
+        place: String,
         /// Which way.
         #[source]
         source: ArithmeticError,
@@ -164,6 +162,16 @@ pub enum FinishError {
     },
 }
 
+/// Whose number it is; what has neither a namespace nor a node is the cluster's.
+pub fn place(namespace: &str, node: &str) -> String {
+    match (namespace, node) {
+        ("", "") => "the cluster".to_owned(),
+        ("", node) => format!("node `{node}`"),
+        (namespace, "") => format!("namespace `{namespace}`"),
+        (namespace, node) => format!("namespace `{namespace}` on node `{node}`"),
+    }
+}
+
 fn at_node(node: Option<&str>) -> String {
     node.map_or_else(String::new, |node| format!(" of node `{node}`"))
 }
@@ -171,13 +179,9 @@ fn at_node(node: Option<&str>) -> String {
 impl FinishError {
     /// Names the row whose conversion failed.
     pub fn out_of_range(tables: &DayTables<'_>, namespace: NameId, node: NameId, source: ArithmeticError) -> Self {
-        let text = |column: &str, id| tables.names(column).text(id).unwrap_or_default().to_owned();
-        Self::OutOfRange {
-            day: tables.day,
-            namespace: text(report::NAMESPACE.name, namespace),
-            node: text(report::NODE.name, node),
-            source,
-        }
+        let text = |column: &str, id| tables.names(column).text(id).unwrap_or_default();
+        let place = place(text(report::NAMESPACE.name, namespace), text(report::NODE.name, node));
+        Self::OutOfRange { day: tables.day, place, source }
     }
 
     /// Names the day whose namespaces met the pattern.
@@ -205,7 +209,7 @@ pub fn finish(tables: &DayTables<'_>, reference: &ReferenceData, semantics: Sema
     let arithmetic = Arithmetic { range_is_checked: semantics.underflow_is_error() };
     let hourly = tables.capacity(CAPACITIES).or_else(|| tables.capacity(PODS));
     let capacities = Capacities::new(hourly, semantics.missing_capacity_is_zero(), arithmetic)
-        .map_err(|source| FinishError::out_of_range(tables, NameId::NULL, NameId::NULL, source))?;
+        .map_err(|(node, source)| FinishError::out_of_range(tables, NameId::NULL, node, source))?;
     let mut labels = LabelJoin::new(tables.label_sets(NODE_LABELS), tables.label_sets(NAMESPACE_LABELS), tables.labels);
     let namespaces = tables.names(report::NAMESPACE.name);
     let mut categories = Categories::new(&reference.cost_categories, semantics.like_has_escape(), namespaces);

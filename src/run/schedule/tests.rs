@@ -9,6 +9,7 @@ use crate::config::Shard;
 use crate::discover::ObjectInfo;
 use crate::footers::footer_of;
 use crate::labels::EnabledKeys;
+use crate::plan::missing::Oddities;
 use crate::plan::projection::Projection;
 use crate::plan::{BadObject, DayPlan};
 use crate::rollups::ocp_daily_summary;
@@ -70,6 +71,7 @@ fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
         column_ranges: Vec::new(),
         stored_bytes: Bytes(10),
         decoded_bytes: Bytes(10),
+        is_in_doubt: false,
     };
     let planned = |day: UsageDay| DayPlan {
         reports: BTreeMap::new(),
@@ -87,6 +89,7 @@ fn plan(day_count: i32, chunks: &[(usize, Vec<UsageDay>)]) -> Plan {
         object_count: 1,
         absent_columns: BTreeMap::new(),
         of_other_periods: crate::plan::OtherPeriods::default(),
+        oddities: Oddities::default(),
     }
 }
 

@@ -59,3 +59,20 @@ async fn many_tasks_never_exceed_the_budget() {
     assert!(budget.peak() <= budget.total(), "{}", budget.peak());
     assert_eq!(budget.in_flight(), Bytes(0));
 }
+
+#[tokio::test]
+async fn a_permit_grows_by_what_is_free_and_never_waits() {
+    let budget = MemoryBudget::new(Bytes(10 * KIB));
+    let (mut first, mut second) = (budget.acquire(Bytes(2 * KIB)).await, budget.acquire(Bytes(3 * KIB)).await);
+    first.grow(Bytes(KIB));
+    assert_eq!(first.bytes(), Bytes(2 * KIB), "it does not shrink");
+    first.grow(Bytes(4 * KIB));
+    assert_eq!((first.bytes(), budget.in_flight()), (Bytes(4 * KIB), Bytes(7 * KIB)));
+    second.grow(Bytes(1 << 40));
+    assert_eq!((second.bytes(), budget.in_flight()), (Bytes(6 * KIB), Bytes(10 * KIB)));
+    first.grow(Bytes(9 * KIB));
+    assert_eq!(first.bytes(), Bytes(4 * KIB), "nothing is free");
+    assert!(tokio::time::timeout(Duration::from_millis(20), budget.acquire(Bytes(1))).await.is_err());
+    drop((first, second));
+    assert_eq!((budget.in_flight(), budget.acquire(Bytes(10 * KIB)).await.bytes()), (Bytes(0), Bytes(10 * KIB)));
+}
