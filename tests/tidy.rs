@@ -401,6 +401,8 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::LoginRefused,
     ErrorKind::TargetShape,
     ErrorKind::PrivilegeMissing,
+    ErrorKind::RowsHidden,
+    ErrorKind::RowsAltered,
     ErrorKind::DatabaseRefused,
     ErrorKind::ReportPeriodMissing,
     ErrorKind::FileUnwritable,

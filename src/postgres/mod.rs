@@ -7,6 +7,7 @@ pub mod copy;
 pub mod error;
 pub mod partitions;
 pub mod reading;
+pub mod refusals;
 pub mod retry;
 pub mod scope;
 pub mod shape;
