@@ -192,7 +192,7 @@ pub enum PostgresError {
         found: String,
     },
     /// The rows in the table are not those that were sent, and something there acts on rows.
-    #[error("day {day} in {table}: {difference}; {causes}; rolled back")]
+    #[error("{difference}; what acts on rows of {table}: {causes}")]
     RowsAltered {
         /// The day.
         day: UsageDay,

@@ -1,6 +1,7 @@
 //! PostgreSQL: configuration → connection with TLS; Arrow → COPY BINARY; catalog → shape, privileges and partitions;
 //! SQLSTATE → kind of failure. Nothing here knows what the rows mean.
 
+pub mod actors;
 mod binary;
 pub mod connection;
 pub mod copy;

@@ -59,7 +59,10 @@ pub(super) fn of_statement(action: &str, error: &DbError, database: &str, role: 
     match (error.code().code(), error.routine()) {
         ("42501", Some("check_enable_rls")) => Some(Finding {
             kind: ErrorKind::RowsHidden,
-            what: format!("{action}: PostgreSQL answers \"{}\": rows may be hidden from role `{role}`", error.message()),
+            what: format!(
+                "{action}: PostgreSQL answers \"{}\": rows may be hidden from role `{role}`",
+                error.message()
+            ),
             fix: format!(
                 "ALTER ROLE {} BYPASSRLS, or make it the owner of the table without FORCE ROW LEVEL SECURITY, or disable row-level \
                  security there",
