@@ -211,7 +211,7 @@ impl ErrorKind {
             }
             K::PrivilegeMissing => "grant the privilege that the message names (docs/operations.md lists them all)",
             K::RowsHidden => {
-                "let the role see every row, as the message says; a policy does not do, since what it hides looks like rows that are not there"
+                "let the role see every row of the table; what a policy hides cannot be told from rows that are not there"
             }
             K::RowsAltered => {
                 "drop or disable what the message names, or let it leave these rows alone; the day's old rows are still there"

@@ -46,7 +46,7 @@ pub fn hidden_rows(role: &str, table: &TableName) -> Finding {
         what: format!("row-level security on table {table} may hide rows from role `{role}`"),
         fix: format!(
             "ALTER ROLE {} BYPASSRLS, or make it the owner of the table without FORCE ROW LEVEL SECURITY, or ALTER TABLE {} \
-             DISABLE ROW LEVEL SECURITY",
+             DISABLE ROW LEVEL SECURITY; a policy does not do",
             quote(role),
             table.quoted()
         ),
@@ -65,7 +65,7 @@ pub(super) fn of_statement(action: &str, error: &DbError, database: &str, role: 
             ),
             fix: format!(
                 "ALTER ROLE {} BYPASSRLS, or make it the owner of the table without FORCE ROW LEVEL SECURITY, or disable row-level \
-                 security there",
+                 security there; a policy does not do",
                 quote(role)
             ),
         }),

@@ -143,8 +143,9 @@ async fn check_window(context: &Context<'_>, mut prepared: window::PreparedWindo
         Ok(opened) => {
             opened.decisions.apply(&mut prepared.plan);
             let refused = prepared.plan.bad_objects.iter().skip(known);
-            let failure = |bad: &BadObject| Failure::new(bad.failure.kind, bad.failure.message_with_causes());
-            refused.for_each(|bad| found.add(&context.named(failure(bad))));
+            let beware = |bad: &BadObject| context.named_text(format!("beware: {}", bad.failure.full_text()));
+            // They keep their rows, and the run goes on with the other days.
+            found.notes.extend(refused.map(beware));
         }
         Err(failure) if prepared.plan.bad_objects.iter().any(|bad| bad.failure.kind == failure.kind) => {}
         Err(failure) => found.add(&context.named(failure)),
