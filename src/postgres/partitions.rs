@@ -123,7 +123,7 @@ pub async fn obstacles(
             "drop or rename it, or attach it to the table",
         ));
     } else if is_tracked {
-        findings.extend(untracked(connection, table, &partition, month, &action).await?);
+        findings.extend(untracked(connection, table, &partition, &action).await?);
     }
     findings.extend(rows_in_default(connection, table, month).await?);
     Ok(findings)
@@ -134,7 +134,6 @@ async fn untracked(
     connection: &Connection,
     table: &TableName,
     partition: &TableName,
-    month: BillingMonth,
     action: &str,
 ) -> Result<Option<Finding>, PostgresError> {
     let tracking = TableName::new(&table.schema, TRACKING_TABLE);
@@ -142,7 +141,10 @@ async fn untracked(
     let names = [(&partition.schema as &(dyn ToSql + Sync), Type::TEXT), (&partition.table, Type::TEXT)];
     let is_noted: bool = connection.query_one(action, &sql, &names).await?.get(0);
     if is_noted {
-        return Ok(Some(not_attached(table, month, true)));
+        return Ok(Some(Finding::shape(
+            format!("{tracking} has a row for {partition}, which is no partition of {table}"),
+            "look at that row: it may be inactive or detached",
+        )));
     }
     let triggers = triggers(connection, &tracking).await?;
     Ok(triggers.is_empty().then(|| {
