@@ -312,7 +312,10 @@ const SERVER_SQL: &str = "SELECT pg_catalog.current_setting('server_version_num'
 const SCHEMA_PRIVILEGE_SQL: &str =
     "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') FROM pg_catalog.pg_namespace n WHERE n.nspname = $1";
 
-const TABLE_PRIVILEGE_SQL: &str = "SELECT pg_catalog.has_table_privilege(c.oid, $3) FROM pg_catalog.pg_class c \
+/// A privilege on every column is as good as one on the table, except for DELETE, which columns do not have.
+const TABLE_PRIVILEGE_SQL: &str = "SELECT pg_catalog.has_table_privilege(c.oid, $3) OR CASE WHEN $3 IN ('SELECT', 'INSERT', 'UPDATE') \
+     THEN NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+     AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, $3)) ELSE false END FROM pg_catalog.pg_class c \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
 
 /// Whether policies apply to the role, whatever they say.

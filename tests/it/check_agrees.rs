@@ -410,6 +410,21 @@ async fn a_partition_that_is_missing_and_can_be_made_is_no_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_privilege_on_every_column_is_one_on_the_table() {
+    let bed = Bed::new().await;
+    let by_columns = "DO $$ DECLARE one record; BEGIN FOR one IN SELECT c.oid::regclass AS name, string_agg(quote_ident(a.attname), ', ') \
+         AS columns FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT \
+         a.attisdropped AND c.relnamespace::regnamespace::text IN ('tenant', 'gristmill') GROUP BY c.oid LOOP \
+         EXECUTE format('REVOKE SELECT, INSERT, UPDATE ON %1$s FROM {role}; GRANT SELECT (%2$s), INSERT (%2$s), UPDATE (%2$s) ON %1$s \
+         TO {role}', one.name, one.columns); END LOOP; END $$";
+    bed.meets(&of_database("all columns", by_columns, 0, ""), "").await;
+    let but_one = "REVOKE SELECT ON tenant.reporting_enabledtagkeys FROM {role}; \
+         GRANT SELECT (key, enabled) ON tenant.reporting_enabledtagkeys TO {role}";
+    bed.meets(&of_database("all but one", but_one, 78, "lacks SELECT on table tenant.reporting_enabledtagkeys"), "")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn they_agree_about_what_the_configuration_names() {
     all_of(SETTINGS, "").await;
 }
