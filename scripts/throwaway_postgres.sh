@@ -19,7 +19,11 @@ usage="usage: $0 serve [SETTING=VALUE…] | follow PORT [SETTING=VALUE…]"
 primary=
 case "${1:-}" in
     serve) shift ;;
-    follow) primary=${2:-}; [[ $primary =~ ^[0-9]+$ ]] && [ -n "${PGPASSWORD:-}" ] || fail "$usage"; shift 2 ;;
+    follow)
+        primary=${2:-}
+        if [[ ! $primary =~ ^[0-9]+$ ]] || [ -z "${PGPASSWORD:-}" ]; then fail "$usage"; fi
+        shift 2
+        ;;
     *) fail "$usage" ;;
 esac
 settings=()

@@ -289,9 +289,9 @@ impl Connection {
         }
         let opening = self.open_transaction(action, Access::Single);
         let statement = self.bounded(action, statement);
-        let end = self.bounded(action, self.client.batch_execute("COMMIT"));
-        // All are sent when they are first polled, in this order, and the server takes one after the other. A COMMIT after a
-        // failure rolls back.
+        let end = self.bounded(action, self.client.batch_execute("END"));
+        // All are sent when they are first polled, in this order, and the server takes one after the other. After a failure the
+        // end rolls back. It is not called COMMIT, so that in logs a COMMIT is always that of a whole piece of work.
         let ((), value, ()) = try_join3(opening, statement, end).await?;
         Ok(value)
     }
