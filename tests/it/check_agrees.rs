@@ -174,7 +174,13 @@ const RIGHTS: &[Fault] = &[
         "default_transaction_read_only is on",
     ),
     of_database("no login", "ALTER ROLE {role} NOLOGIN", 78, "refuses the login"),
-    of_database("no connection left", "ALTER ROLE {role} CONNECTION LIMIT 0", 75, "too many connections"),
+    Fault {
+        name: "no connection left",
+        sql: "ALTER ROLE {role} CONNECTION LIMIT 0",
+        settings: |s| target(s)["retries"] = json!(1),
+        code: 75,
+        part: "too many connections",
+    },
 ];
 
 const PARTITIONS: &[Fault] = &[
