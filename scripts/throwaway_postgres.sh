@@ -2,19 +2,30 @@
 # A PostgreSQL that lives as long as its caller wants: tests and the demo share it.
 #
 #   scripts/throwaway_postgres.sh serve [SETTING=VALUE…]
+#   PGPASSWORD=… scripts/throwaway_postgres.sh follow PORT [SETTING=VALUE…]
 #
-# makes a cluster in a temporary folder, starts it on a free loopback port, prints one line
+# The first makes a cluster in a temporary folder, starts it on a free loopback port, prints one line
 #   ready host=127.0.0.1 port=… user=postgres password=… database=postgres ca_file=… socket_folder=…
 # and waits for the end of its standard input; then it stops the server and removes the folder. The same happens on
 # TERM, INT and every other way out. TLS is on; the certificate is for the name `localhost` only and signed by ca_file.
+# The second does the same with a copy of the throwaway server on PORT: a hot standby that follows it and takes no writes.
 # Each SETTING is one of PostgreSQL's, as in `shared_buffers=1GB`, and wins over what is set here.
 # Nothing is durable (fsync is off): never keep anything in it.
 set -euo pipefail
 
 fail() { echo "throwaway_postgres.sh: $*" >&2; exit 1; }
 
-[ "${1:-}" = serve ] || fail "usage: $0 serve [SETTING=VALUE…]"
-shift
+usage="usage: $0 serve [SETTING=VALUE…] | follow PORT [SETTING=VALUE…]"
+primary=
+case "${1:-}" in
+    serve) shift ;;
+    follow)
+        primary=${2:-}
+        if [[ ! $primary =~ ^[0-9]+$ ]] || [ -z "${PGPASSWORD:-}" ]; then fail "$usage"; fi
+        shift 2
+        ;;
+    *) fail "$usage" ;;
+esac
 settings=()
 for setting in "$@"; do
     [[ $setting =~ ^[a-z_.]+=.+$ ]] || fail "not a setting of the form name=value: $setting"
@@ -66,7 +77,7 @@ trap 'exit 143' TERM
 trap 'exit 130' INT HUP
 
 cd "$folder"
-password=$(openssl rand -hex 16)
+if [ -n "$primary" ]; then password=$PGPASSWORD; else password=$(openssl rand -hex 16); fi
 (
     umask 077
     printf '%s\n' "$password" > password
@@ -81,9 +92,15 @@ chmod 755 "$folder"
 chmod 644 ca.pem
 [ -z "$owner" ] || chown -R "$owner" "$folder"
 
-"${run_as[@]}" "$programs/initdb" --pgdata="$folder/data" --username=postgres --pwfile="$folder/password" \
-    --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --no-sync > initdb.log 2>&1 \
-    || fail "initdb failed: $(tail -n 5 initdb.log)"
+if [ -n "$primary" ]; then
+    "${run_as[@]}" "$programs/pg_basebackup" --pgdata="$folder/data" --host=127.0.0.1 --port="$primary" --username=postgres \
+        --write-recovery-conf --wal-method=stream --checkpoint=fast --no-sync > basebackup.log 2>&1 \
+        || fail "pg_basebackup failed: $(tail -n 5 basebackup.log)"
+else
+    "${run_as[@]}" "$programs/initdb" --pgdata="$folder/data" --username=postgres --pwfile="$folder/password" \
+        --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --no-sync > initdb.log 2>&1 \
+        || fail "initdb failed: $(tail -n 5 initdb.log)"
+fi
 
 answers() { # whether the server accepts connections on port $1
     "$programs/pg_isready" -q -h 127.0.0.1 -p "$1" -t 1

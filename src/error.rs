@@ -75,6 +75,10 @@ pub enum ErrorKind {
     TargetShape,
     /// The role lacks a privilege.
     PrivilegeMissing,
+    /// Row-level security may hide rows of a table from the role.
+    RowsHidden,
+    /// Something in the database changes, moves or drops rows that are written.
+    RowsAltered,
     /// PostgreSQL refuses the rows or a statement for a reason that a retry does not mend.
     DatabaseRefused,
     /// No report period row for this cluster, month and source.
@@ -131,6 +135,8 @@ impl ErrorKind {
             | K::LoginRefused
             | K::TargetShape
             | K::PrivilegeMissing
+            | K::RowsHidden
+            | K::RowsAltered
             | K::DatabaseRefused
             | K::ReportPeriodMissing
             | K::FileUnwritable => 78,
@@ -243,6 +249,12 @@ impl ErrorKind {
                 "run `gristmill check` for the list; `gristmill init-db` creates what is missing on an empty database"
             }
             K::PrivilegeMissing => "grant the privilege that the message names (docs/operations.md lists them all)",
+            K::RowsHidden => {
+                "let the role see every row of the table; what a policy hides cannot be told from rows that are not there"
+            }
+            K::RowsAltered => {
+                "drop or disable what the message names, or let it leave these rows alone; the day's old rows are still there"
+            }
             K::DatabaseRefused => "the message of PostgreSQL says why; `gristmill check` tests the target",
             K::ReportPeriodMissing => "create the report period in the reference, or set source.report_period_id",
             K::FileUnwritable => "check that the named file or folder can be written and that space is left",

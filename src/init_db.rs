@@ -12,12 +12,16 @@ use crate::ledger::{self, Layout};
 use crate::postgres::connection::{Connection, Connector};
 use crate::postgres::error::PostgresError;
 use crate::postgres::partitions::{self, TRACKING_TABLE, table_exists};
+use crate::postgres::retry::{retrying, retrying_unless_asked};
 use crate::postgres::shape::{TargetShape, sql_type};
 use crate::postgres::sql::{TableName, literal, quote};
 use crate::reference::tables;
 use crate::runtime::stopping::Stopping;
 use crate::schema::target::OCP_DAILY_SUMMARY;
 use crate::time::BillingMonth;
+
+/// What all of it is called in messages.
+const ACTION: &str = "preparing the database";
 
 /// The comment by which a table of our own is told from the reference's.
 const OWN_TABLE_COMMENT: &str = "created by gristmill init-db";
@@ -48,10 +52,15 @@ pub struct InitOptions<'a> {
     pub sources: &'a [Source],
 }
 
-/// Makes the database ready; returns one line per thing that was done, to be printed.
+/// Makes the database ready; returns one line per thing that was done, to be printed. A server that is just starting, or a standby in
+/// its place, is tried again: what was done before is there then.
 pub async fn init_db(config: &Postgres, options: &InitOptions<'_>, run_id: Uuid) -> Result<Vec<String>, PostgresError> {
-    let connection = Connector::new(config, run_id)?.connect().await?;
-    make_ready(&connection, config, options).await
+    let connector = Connector::new(config, run_id)?;
+    retrying(connector.retry_policy(), ACTION, || async {
+        let connection = connector.connect().await?;
+        make_ready(&connection, config, options).await
+    })
+    .await
 }
 
 /// The same unless it is told to stop. Then the server is told as well: otherwise the statement under way would go on, and
@@ -63,12 +72,26 @@ pub async fn init_db_until(
     stopping: &Stopping,
 ) -> Result<Vec<String>, Failure> {
     let connector = Connector::new(config, run_id)?;
-    let connection = stopping.unless_asked(async { Ok(connector.connect().await?) }).await?;
-    let done = stopping.unless_asked(async { Ok(make_ready(&connection, config, options).await?) }).await;
-    if stopping.told().is_some() {
-        connection.cancel().await;
+    let attempt = || async {
+        let connection = match stopping.unless_asked(async { Ok(connector.connect().await) }).await {
+            Ok(connection) => connection?,
+            Err(stopped) => return Ok(Err(stopped)),
+        };
+        let made = stopping.unless_asked(async { Ok(make_ready(&connection, config, options).await) }).await;
+        if stopping.told().is_some() {
+            connection.cancel().await;
+        }
+        match made {
+            Ok(made) => made.map(Ok),
+            Err(stopped) => Ok(Err(stopped)),
+        }
+    };
+    let done = retrying_unless_asked(connector.retry_policy(), stopping, ACTION, attempt).await;
+    match (done, stopping.told()) {
+        // It was told between two attempts.
+        (Err(_), Some(stopped)) => Err(stopped),
+        (done, _) => done?,
     }
-    done
 }
 
 async fn make_ready(
@@ -78,7 +101,7 @@ async fn make_ready(
 ) -> Result<Vec<String>, PostgresError> {
     let target = TableName::new(&config.schema, &config.table);
     let mut done = Vec::new();
-    connection.begin("preparing the database").await?;
+    connection.begin(ACTION).await?;
     // Two of these at once would both find nothing and then collide.
     let key = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('gristmill init-db'))";
     connection.query("waiting for another init-db", key, &[]).await?;
@@ -93,12 +116,12 @@ async fn make_ready(
     }
     let what = match ledger::create(connection).await? {
         Layout::Missing => "created with the ledger",
-        Layout::Older => "the ledger was brought up to date; its rows were kept",
+        Layout::Older | Layout::Foreign => "the ledger was brought up to date; its rows were kept",
         Layout::Ready => "the ledger is there already",
     };
     done.push(format!("schema {}: {what}", ledger::SCHEMA));
     let foreign = is_foreign(connection, &target).await?;
-    connection.commit("preparing the database").await?;
+    connection.commit(ACTION).await?;
     if !foreign {
         let shape = TargetShape::read(connection, &target).await?;
         let created = partitions::ensure_months(connection, &shape, options.months).await?;

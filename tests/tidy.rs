@@ -407,6 +407,8 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::LoginRefused,
     ErrorKind::TargetShape,
     ErrorKind::PrivilegeMissing,
+    ErrorKind::RowsHidden,
+    ErrorKind::RowsAltered,
     ErrorKind::DatabaseRefused,
     ErrorKind::ReportPeriodMissing,
     ErrorKind::FileUnwritable,

@@ -13,6 +13,8 @@ pub enum Layout {
     Missing,
     /// A table that lacks columns of this version, or no sequence beside it.
     Older,
+    /// Something else by that name: a view, or a table whose columns have other types.
+    Foreign,
     /// Every column of this version. Further ones, of a later version, do no harm.
     Ready,
 }
@@ -27,6 +29,10 @@ impl Layout {
                 "has the layout of an earlier version",
                 "run `gristmill init-db` once as the owner of the ledger; it adds what is missing and keeps what is there",
             ),
+            Self::Foreign => (
+                "is not the table that `gristmill init-db` makes: it is a view, or columns have other types",
+                "rename it away, then run `gristmill init-db`; every day is written once more",
+            ),
         };
         Some(Finding::shape(format!("the ledger {SCHEMA}.{TABLE} {what}"), fix))
     }
@@ -39,22 +45,28 @@ impl Layout {
 
 /// Looks at the ledger's table and sequence.
 pub async fn layout(connection: &Connection) -> Result<Layout, PostgresError> {
-    let sql = "SELECT count(*), count(*) FILTER (WHERE a.attname::text = ANY ($3)) FROM pg_catalog.pg_attribute a \
+    let sql = "SELECT count(*), count(*) FILTER (WHERE wanted.name IS NOT NULL), \
+               count(*) FILTER (WHERE a.atttypid <> wanted.type::regtype), \
+               count(*) FILTER (WHERE c.relkind NOT IN ('r', 'p')) FROM pg_catalog.pg_attribute a \
                JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-               WHERE n.nspname = $1 AND c.relname = $2 AND NOT a.attisdropped";
+               LEFT JOIN ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[])) AS wanted (name, type) \
+               ON a.attname = wanted.name WHERE n.nspname = $1 AND c.relname = $2 AND NOT a.attisdropped";
     let sequence_sql = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
                         ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'S'";
-    let columns: Vec<&str> = COLUMNS.to_vec();
+    let (names, types): (Vec<&str>, Vec<&str>) = COLUMNS.into_iter().unzip();
     let action = "looking for the ledger";
-    let names: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&SCHEMA, Type::TEXT), (&TABLE, Type::TEXT), (&columns, Type::TEXT_ARRAY)];
-    let row = connection.query_one(action, sql, &names).await?;
-    let (any, known): (i64, i64) = (row.get(0), row.get(1));
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+        [(&SCHEMA, Type::TEXT), (&TABLE, Type::TEXT), (&names, Type::TEXT_ARRAY), (&types, Type::TEXT_ARRAY)];
+    let row = connection.query_one(action, sql, &parameters).await?;
+    let [any, known, of_other_type, of_no_table]: [i64; 4] = [0, 1, 2, 3].map(|column| row.get(column));
     if any == 0 {
         return Ok(Layout::Missing);
     }
-    let names: [(&(dyn ToSql + Sync), Type); 2] = [(&SCHEMA, Type::TEXT), (&TOKEN_SEQUENCE, Type::TEXT)];
-    let sequences: i64 = connection.query_one(action, sequence_sql, &names).await?.get(0);
+    if of_other_type + of_no_table > 0 {
+        return Ok(Layout::Foreign);
+    }
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&SCHEMA, Type::TEXT), (&TOKEN_SEQUENCE, Type::TEXT)];
+    let sequences: i64 = connection.query_one(action, sequence_sql, &parameters).await?.get(0);
     let is_ready = usize::try_from(known).is_ok_and(|known| known == COLUMNS.len()) && sequences == 1;
     Ok(if is_ready { Layout::Ready } else { Layout::Older })
 }
@@ -64,6 +76,7 @@ pub async fn create(connection: &Connection) -> Result<Layout, PostgresError> {
     let before = layout(connection).await?;
     match before {
         Layout::Ready => {}
+        Layout::Foreign => before.required()?,
         Layout::Missing => connection.batch("creating the ledger", DDL).await?,
         Layout::Older => {
             // What the table lacks is added by name; the sequence may be missing as well.
@@ -73,26 +86,26 @@ pub async fn create(connection: &Connection) -> Result<Layout, PostgresError> {
     Ok(before)
 }
 
-/// Columns of this version's layout.
-const COLUMNS: [&str; 18] = [
-    "id",
-    "target_schema",
-    "target_table",
-    "source_uuid",
-    "usage_day",
-    "status",
-    "fingerprint",
-    "row_count",
-    "deleted_row_count",
-    "sums",
-    "made_from",
-    "run_id",
-    "engine_version",
-    "started_at",
-    "finished_at",
-    "claimed_by",
-    "token",
-    "expires_at",
+/// Columns of this version's layout with their types.
+const COLUMNS: [(&str, &str); 18] = [
+    ("id", "pg_catalog.int8"),
+    ("target_schema", "pg_catalog.text"),
+    ("target_table", "pg_catalog.text"),
+    ("source_uuid", "pg_catalog.uuid"),
+    ("usage_day", "pg_catalog.date"),
+    ("status", "pg_catalog.text"),
+    ("fingerprint", "pg_catalog.bytea"),
+    ("row_count", "pg_catalog.int8"),
+    ("deleted_row_count", "pg_catalog.int8"),
+    ("sums", "pg_catalog.jsonb"),
+    ("made_from", "pg_catalog.jsonb"),
+    ("run_id", "pg_catalog.uuid"),
+    ("engine_version", "pg_catalog.int4"),
+    ("started_at", "pg_catalog.timestamptz"),
+    ("finished_at", "pg_catalog.timestamptz"),
+    ("claimed_by", "pg_catalog.text"),
+    ("token", "pg_catalog.int8"),
+    ("expires_at", "pg_catalog.timestamptz"),
 ];
 
 /// A row is `pending` while a claim made it and nothing is written yet. What a written row says describes the rows in the

@@ -51,6 +51,15 @@ pub enum PostgresError {
         /// What the network or the server said.
         reason: String,
     },
+    /// The server follows another one and takes no writes, as right after a failover.
+    #[error(
+        "PostgreSQL at {place} is a hot standby (in recovery), not the primary; if it stays one, let target.postgres.host \
+         and port lead to the primary"
+    )]
+    Standby {
+        /// Host and port.
+        place: String,
+    },
     /// The server answers but does not let us in.
     #[error("PostgreSQL at {place} refuses the login of role `{user}` to database `{database}`: {reason}")]
     LoginRefused {
@@ -182,6 +191,18 @@ pub enum PostgresError {
         /// Sum in the table, as text because it may be `NaN`.
         found: String,
     },
+    /// The rows in the table are not those that were sent, and something there acts on rows.
+    #[error("{difference}; what acts on rows of {table}: {causes}")]
+    RowsAltered {
+        /// The day.
+        day: UsageDay,
+        /// Schema and table.
+        table: String,
+        /// What does not agree.
+        difference: String,
+        /// Triggers and rules by name.
+        causes: String,
+    },
     /// The day's rows or a total of theirs differ too much from those that they would replace.
     #[error(
         "day {day} in {table}: {change}; target.guard.max_change_percent allows {limit}; the day is left as it was"
@@ -208,6 +229,7 @@ impl PostgresError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             PostgresError::Unreachable { .. }
+            | PostgresError::Standby { .. }
             | PostgresError::Broken { .. }
             | PostgresError::NoProgress { .. }
             | PostgresError::CommitUnknown { .. } => ErrorKind::DatabaseUnavailable,
@@ -222,15 +244,17 @@ impl PostgresError {
             }
             PostgresError::ChangeTooLarge { .. } => ErrorKind::ChangeTooLarge,
             PostgresError::RowsDiffer { .. } | PostgresError::SumDiffers { .. } => ErrorKind::NotConserved,
+            PostgresError::RowsAltered { .. } => ErrorKind::RowsAltered,
             PostgresError::Encode(error) => error.kind(),
         }
     }
 
     /// Whether the same work may succeed in a moment: lost connections, serialisation failures, deadlocks, lack of
-    /// resources, restarts. A busy lock has been waited for already, and a statement that ran out of time would again.
+    /// resources, restarts, a standby in the place of the primary. A busy lock has been waited for already, and a statement that ran out of time would again.
     pub fn is_worth_retrying(&self) -> bool {
         match self {
             PostgresError::Unreachable { .. }
+            | PostgresError::Standby { .. }
             | PostgresError::Broken { .. }
             | PostgresError::NoProgress { .. }
             | PostgresError::CommitUnknown { .. } => true,

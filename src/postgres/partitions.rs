@@ -18,7 +18,7 @@ use crate::time::BillingMonth;
 pub const TRACKING_TABLE: &str = "partitioned_tables";
 
 /// Creates what is missing, in one transaction; returns the names of the new partitions.
-/// Errors: `NotReady` if the default partition holds rows of a month, or the partitioning is of another sort.
+/// Errors: `NotReady` if something stands in the way of one, or the partitioning is of another sort.
 pub async fn ensure_months(
     connection: &Connection,
     shape: &TargetShape,
@@ -36,10 +36,13 @@ pub async fn ensure_months(
     lock_ddl(connection, &shape.name).await?;
     // Another run may have created them while we waited for the lock.
     let missing = missing_months(connection, &shape.name, months).await?;
-    let is_tracked = table_exists(connection, &TableName::new(&shape.name.schema, TRACKING_TABLE)).await?;
+    let is_tracked = is_tracked(connection, &shape.name).await?;
     let mut created = Vec::new();
     for month in missing {
-        refuse_rows_in_default(connection, &shape.name, month).await?;
+        let obstacles = obstacles(connection, &shape.name, month, is_tracked).await?;
+        if !obstacles.is_empty() {
+            return Err(PostgresError::NotReady(obstacles));
+        }
         let partition = partition_name(&shape.name, month)?;
         if is_tracked {
             track_partition(connection, &shape.name, &partition, month).await?;
@@ -56,20 +59,27 @@ pub async fn ensure_months(
     Ok(created)
 }
 
+/// Whether the reference's table of partitions makes those of this table.
+pub async fn is_tracked(connection: &Connection, table: &TableName) -> Result<bool, PostgresError> {
+    table_exists(connection, &TableName::new(&table.schema, TRACKING_TABLE)).await
+}
+
 /// The months that no partition of the table covers, in order; the default partition does not count.
+/// Errors: `NotReady` if the table is not partitioned by its day, or partitions cover some days of a month only.
 pub async fn missing_months(
     connection: &Connection,
     table: &TableName,
     months: &[BillingMonth],
 ) -> Result<Vec<BillingMonth>, PostgresError> {
     let action = format!("reading the partitions of {table}");
+    let day_column = OCP_DAILY_SUMMARY.day_column;
     let name: [(&(dyn ToSql + Sync), Type); 2] = [(&table.schema, Type::TEXT), (&table.table, Type::TEXT)];
-    for row in connection.query(&action, KEY_SQL, &name).await? {
-        let key: &str = row.get(0);
-        let expected_key = format!("RANGE ({})", OCP_DAILY_SUMMARY.day_column);
-        if key != expected_key {
+    let [schema, relation] = name.clone();
+    for row in connection.query(&action, KEY_SQL, &[schema, relation, (&day_column, Type::TEXT)]).await? {
+        let (key, is_by_day): (&str, bool) = (row.get(0), row.get(1));
+        if !is_by_day {
             return Err(PostgresError::NotReady(vec![Finding::shape(
-                format!("table {table} is partitioned by {key}, not by {expected_key}"),
+                format!("table {table} is partitioned by {key}, not by RANGE ({day_column})"),
                 "partition it by month over the day column, or use an unpartitioned table",
             )]));
         }
@@ -77,11 +87,18 @@ pub async fn missing_months(
     let mut missing = Vec::new();
     for month in months {
         let (first, next) = bounds(*month);
-        let [schema, table] = name.clone();
-        let parameters = [schema, table, (&first, Type::DATE), (&next, Type::DATE)];
-        let covered = connection.query_one(&action, COVERED_SQL, &parameters).await?;
-        if !covered.get::<_, bool>(0) {
-            missing.push(*month);
+        let [schema, relation] = name.clone();
+        let parameters = [schema, relation, (&first, Type::DATE), (&next, Type::DATE)];
+        let days = connection.query_one(&action, COVERED_SQL, &parameters).await?;
+        match (days.get::<_, i64>(0), days.get::<_, i64>(1)) {
+            (0, _) => missing.push(*month),
+            (covered, all) if covered == all => {}
+            (covered, all) => {
+                return Err(PostgresError::NotReady(vec![Finding::shape(
+                    format!("the partitions of {table} cover {covered} of the {all} days of {month}"),
+                    "add partitions for its other days",
+                )]));
+            }
         }
     }
     missing.sort();
@@ -89,8 +106,71 @@ pub async fn missing_months(
     Ok(missing)
 }
 
+/// What keeps a run from adding the partition of a month, privileges aside.
+pub async fn obstacles(
+    connection: &Connection,
+    table: &TableName,
+    month: BillingMonth,
+    is_tracked: bool,
+) -> Result<Vec<Finding>, PostgresError> {
+    let partition = TableName::new(&table.schema, partition_name(table, month)?);
+    let action = format!("looking for what keeps partition {partition} from being created");
+    let names: [(&(dyn ToSql + Sync), Type); 2] = [(&partition.schema, Type::TEXT), (&partition.table, Type::TEXT)];
+    let mut findings = Vec::new();
+    if connection.query_one(&action, NAME_TAKEN_SQL, &names).await?.get(0) {
+        findings.push(Finding::shape(
+            format!("{partition} exists, but is no partition of {table}"),
+            "drop or rename it, or attach it to the table",
+        ));
+    } else if is_tracked {
+        findings.extend(untracked(connection, table, &partition, &action).await?);
+    }
+    findings.extend(rows_in_default(connection, table, month).await?);
+    Ok(findings)
+}
+
+/// Why a row in the reference's table of partitions would not make this one.
+async fn untracked(
+    connection: &Connection,
+    table: &TableName,
+    partition: &TableName,
+    action: &str,
+) -> Result<Option<Finding>, PostgresError> {
+    let tracking = TableName::new(&table.schema, TRACKING_TABLE);
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE schema_name = $1 AND table_name = $2)", tracking.quoted());
+    let names = [(&partition.schema as &(dyn ToSql + Sync), Type::TEXT), (&partition.table, Type::TEXT)];
+    let is_noted: bool = connection.query_one(action, &sql, &names).await?.get(0);
+    if is_noted {
+        return Ok(Some(Finding::shape(
+            format!("{tracking} has a row for {partition}, which is no partition of {table}"),
+            "look at that row: it may be inactive or detached",
+        )));
+    }
+    let triggers = triggers(connection, &tracking).await?;
+    Ok(triggers.is_empty().then(|| {
+        Finding::shape(
+            format!("{tracking} has no trigger that would create partition {partition}"),
+            "enable the reference's trigger there, or create the partition",
+        )
+    }))
+}
+
+/// Whether the role itself needs the rights to make partitions, because no trigger does it with its owner's.
+pub async fn needs_own_rights(connection: &Connection, table: &TableName) -> Result<bool, PostgresError> {
+    let triggers = triggers(connection, &TableName::new(&table.schema, TRACKING_TABLE)).await?;
+    Ok(!triggers.contains(&true))
+}
+
+/// Triggers that act on new rows of a table: whether each has the rights of its owner.
+async fn triggers(connection: &Connection, table: &TableName) -> Result<Vec<bool>, PostgresError> {
+    let action = format!("looking at the triggers of {table}");
+    let names: [(&(dyn ToSql + Sync), Type); 2] = [(&table.schema, Type::TEXT), (&table.table, Type::TEXT)];
+    let rows = connection.query(&action, TRIGGER_SQL, &names).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// The finding about a default partition that already holds rows of a month, if it does.
-pub async fn rows_in_default(
+async fn rows_in_default(
     connection: &Connection,
     table: &TableName,
     month: BillingMonth,
@@ -163,17 +243,6 @@ async fn lock_ddl(connection: &Connection, table: &TableName) -> Result<(), Post
     Ok(())
 }
 
-async fn refuse_rows_in_default(
-    connection: &Connection,
-    table: &TableName,
-    month: BillingMonth,
-) -> Result<(), PostgresError> {
-    match rows_in_default(connection, table, month).await? {
-        Some(finding) => Err(PostgresError::NotReady(vec![finding])),
-        None => Ok(()),
-    }
-}
-
 /// Inserts the row whose trigger creates and attaches the partition.
 async fn track_partition(
     connection: &Connection,
@@ -220,20 +289,35 @@ fn bounds(month: BillingMonth) -> (NaiveDate, NaiveDate) {
     (month.first_day().date(), month.next().first_day().date())
 }
 
-/// The partition key of the table.
-const KEY_SQL: &str = "SELECT pg_catalog.pg_get_partkeydef(c.oid) FROM pg_catalog.pg_class c \
+/// The partition key of the table, for people, and whether it is the day: that is read from the catalog's numbers, since settings of
+/// the session reach its text.
+const KEY_SQL: &str = "SELECT pg_catalog.pg_get_partkeydef(c.oid), \
+     coalesce(p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = $3, false) FROM pg_catalog.pg_class c \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = c.oid \
+     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND a.attnum > 0 \
      WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'p'";
 
-/// Whether one partition covers the days from $3 to before $4. The bounds are text in the session's date style, so the
-/// server reads back what it wrote. The default partition has no such bound and never matches.
-const COVERED_SQL: &str = "SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.regexp_match( \
+/// How many of the days from $3 to before $4 partitions cover, and how many there are. The bounds are text in the transaction's date
+/// style, so the server reads back what it wrote. The default partition has no such bound and never matches.
+const COVERED_SQL: &str = "SELECT count(*) FILTER (WHERE EXISTS (SELECT 1 FROM (SELECT pg_catalog.regexp_match( \
      pg_catalog.pg_get_expr(p.relpartbound, p.oid), '^FOR VALUES FROM [(](.*)[)] TO [(](.*)[)]$') AS ends \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      JOIN pg_catalog.pg_inherits i ON i.inhparent = c.oid JOIN pg_catalog.pg_class p ON p.oid = i.inhrelid \
      WHERE n.nspname = $1 AND c.relname = $2) AS bound WHERE ends IS NOT NULL \
-     AND CASE ends[1] WHEN 'MINVALUE' THEN '-infinity'::date ELSE btrim(ends[1], '''')::date END <= $3 \
-     AND CASE ends[2] WHEN 'MAXVALUE' THEN 'infinity'::date ELSE btrim(ends[2], '''')::date END >= $4)";
+     AND CASE ends[1] WHEN 'MINVALUE' THEN '-infinity'::date ELSE btrim(ends[1], '''')::date END <= day \
+     AND CASE ends[2] WHEN 'MAXVALUE' THEN 'infinity'::date ELSE btrim(ends[2], '''')::date END > day)), count(*) \
+     FROM (SELECT $3::date + number AS day FROM pg_catalog.generate_series(0, $4::date - $3::date - 1) AS number) AS days";
+
+/// Whether anything has the name of a partition.
+const NAME_TAKEN_SQL: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)";
+
+/// Triggers that act on new rows of a table, and whether each acts with the rights of its owner. 4 is the bit of INSERT.
+const TRIGGER_SQL: &str = "SELECT f.prosecdef FROM pg_catalog.pg_trigger t \
+     JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid WHERE n.nspname = $1 AND c.relname = $2 \
+     AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 4 <> 0";
 
 #[cfg(test)]
 mod tests {

@@ -72,7 +72,7 @@ impl Readable {
         let day = quote(DAY);
         let (cluster, source) = (quote(CLUSTER_ID), quote(SOURCE));
         let sql = format!(
-            "SELECT {day}, {cluster}::text, {source}::text, count(*) FROM {} WHERE {day} >= $1 AND {day} <= $2 AND {} \
+            "SELECT {day}::date, {cluster}::text, {source}::text, count(*) FROM {} WHERE {day} >= $1 AND {day} <= $2 AND {} \
              GROUP BY 1, 2, 3",
             self.table.quoted(),
             self.of_source()

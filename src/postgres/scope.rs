@@ -16,7 +16,9 @@ use crate::time::{UsageDay, Window};
 
 /// Columns that tell this rollup's rows from those of the cost model, the distribution and the clouds.
 pub const ROW_OWNER_COLUMNS: [&str; 4] =
-    ["cost_model_rate_type", "monthly_cost_type", "distributed_cost", "infrastructure_raw_cost"];
+    ["cost_model_rate_type", "monthly_cost_type", "distributed_cost", BACK_POPULATED_MARK];
+/// The one of them in which zero is as good as null.
+pub const BACK_POPULATED_MARK: &str = "infrastructure_raw_cost";
 
 /// Rows that no cloud has priced; what the reference's own delete spares are the others.
 const NOT_BACK_POPULATED: &str = "(\"infrastructure_raw_cost\" IS NULL OR \"infrastructure_raw_cost\" = 0)";
@@ -102,8 +104,8 @@ impl Scope {
         let (Some(first), Some(last)) = (days.iter().min(), days.iter().max()) else { return Ok(BTreeMap::new()) };
         let day = quote(OCP_DAILY_SUMMARY.day_column);
         let sql = format!(
-            "SELECT {day}, count(*) FROM {} WHERE {} AND {day} = ANY ($4) AND {NOT_OF_A_LATER_STEP} \
-             AND {NOT_BACK_POPULATED} GROUP BY {day}",
+            "SELECT {day}::date, count(*) FROM {} WHERE {} AND {day} = ANY ($4) AND {NOT_OF_A_LATER_STEP} \
+             AND {NOT_BACK_POPULATED} GROUP BY 1",
             self.table.quoted(),
             self.days_clause()
         );

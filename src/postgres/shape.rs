@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::postgres::connection::Connection;
 use crate::postgres::error::{Finding, PostgresError};
-use crate::postgres::scope::ROW_OWNER_COLUMNS;
+use crate::postgres::scope::{BACK_POPULATED_MARK, ROW_OWNER_COLUMNS};
 use crate::postgres::sql::TableName;
 use crate::schema::target::{DECIMAL_PRECISION, DECIMAL_SCALE, OCP_DAILY_SUMMARY, TargetColumn, TargetType, Writer};
 
@@ -57,8 +57,20 @@ pub enum Relation {
     Plain,
     /// A partitioned table.
     Partitioned,
-    /// A view, a foreign table, …
+    /// A view, a foreign table, …: what it leaves out cannot be told from what is not there.
     Unusable,
+}
+
+/// What sort of relation a name is; `None` if schema or relation do not exist.
+pub async fn relation(connection: &Connection, name: &TableName) -> Result<Option<Relation>, PostgresError> {
+    let action = format!("looking for table {name}");
+    let names: [(&(dyn ToSql + Sync), Type); 2] = [(&name.schema, Type::TEXT), (&name.table, Type::TEXT)];
+    let rows = connection.query(&action, RELATION_SQL, &names).await?;
+    Ok(rows.first().map(|row| match row.get::<_, &str>(0) {
+        "r" => Relation::Plain,
+        "p" => Relation::Partitioned,
+        _ => Relation::Unusable,
+    }))
 }
 
 /// The target table as the catalog describes it.
@@ -75,18 +87,15 @@ pub struct TargetShape {
 impl TargetShape {
     /// Reads the shape. Errors: `NotReady` if schema or table do not exist.
     pub async fn read(connection: &Connection, name: &TableName) -> Result<Self, PostgresError> {
+        let shape = Self::read_if_there(connection, name).await?;
+        shape.ok_or_else(|| PostgresError::NotReady(vec![missing_table(name)]))
+    }
+
+    /// The same; `None` if schema or table do not exist.
+    pub async fn read_if_there(connection: &Connection, name: &TableName) -> Result<Option<Self>, PostgresError> {
         let action = format!("reading the columns of {name}");
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-            [(&name.schema, Type::TEXT), (&name.table, Type::TEXT)];
-        let relations = connection.query(&action, RELATION_SQL, &parameters).await?;
-        let Some(row) = relations.first() else {
-            return Err(PostgresError::NotReady(vec![missing_table(name)]));
-        };
-        let relation = match row.get::<_, &str>(0) {
-            "r" => Relation::Plain,
-            "p" => Relation::Partitioned,
-            _ => Relation::Unusable,
-        };
+        let Some(relation) = relation(connection, name).await? else { return Ok(None) };
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&name.schema, Type::TEXT), (&name.table, Type::TEXT)];
         let rows = connection.query(&action, COLUMNS_SQL, &parameters).await?;
         let columns = rows
             .iter()
@@ -98,7 +107,7 @@ impl TargetShape {
                 is_generated: row.get(6),
             })
             .collect();
-        Ok(Self { name: name.clone(), relation, columns })
+        Ok(Some(Self { name: name.clone(), relation, columns }))
     }
 
     /// The type of a column, if it exists.
@@ -111,7 +120,7 @@ impl TargetShape {
         let mut findings = Vec::new();
         if self.relation == Relation::Unusable {
             findings.push(Finding::shape(
-                format!("{} is not a table", self.name),
+                format!("{} is not a table, but a view or the like", self.name),
                 "set target.postgres.schema and table to the summary table itself",
             ));
         }
@@ -154,6 +163,13 @@ impl TargetShape {
                 format!("ALTER TABLE {table} ALTER COLUMN \"{}\" TYPE {needed}", wanted.name),
             ));
         }
+        // Rows of ours are known by a null there.
+        if wanted.writer == Writer::Reference && found.fills_itself && wanted.name != BACK_POPULATED_MARK {
+            return Some(Finding::shape(
+                format!("{column} has a default, so that rows written here would pass for those of a later step"),
+                format!("ALTER TABLE {table} ALTER COLUMN \"{}\" DROP DEFAULT", wanted.name),
+            ));
+        }
         let refuses_our_nulls = wanted.writer == Writer::Rollup && found.not_null && !wanted.not_null;
         refuses_our_nulls.then(|| {
             Finding::shape(
@@ -181,14 +197,21 @@ const RELATION_SQL: &str = "SELECT c.relkind::text FROM pg_catalog.pg_class c \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
-const COLUMNS_SQL: &str = "SELECT a.attname::text, \
-     CASE WHEN tn.nspname = 'pg_catalog' THEN t.typname::text ELSE tn.nspname::text || '.' || t.typname::text END, \
-     a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
-     (a.atthasdef OR a.attidentity <> ''), (a.attgenerated <> '' OR a.attidentity = 'a') \
+/// A domain is taken as the type that it is over; what it adds, NOT NULL and a default, counts as the column's.
+const COLUMNS_SQL: &str = "WITH RECURSIVE spelt AS (SELECT a.attnum AS position, a.attname::text AS name, a.atttypid AS type, \
+     a.atttypmod AS modifier, pg_catalog.format_type(a.atttypid, a.atttypmod) AS spelling, a.attnotnull AS not_null, \
+     (a.atthasdef OR a.attidentity <> '') AS fills_itself, (a.attgenerated <> '' OR a.attidentity = 'a') AS is_generated \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
-     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
-     JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace \
-     WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped \
+     UNION ALL SELECT position, name, d.typbasetype, d.typtypmod, spelling, not_null OR d.typnotnull, \
+     fills_itself OR d.typdefault IS NOT NULL, is_generated \
+     FROM spelt JOIN pg_catalog.pg_type d ON d.oid = spelt.type WHERE d.typtype = 'd') \
+     SELECT spelt.name, \
+     CASE WHEN tn.nspname = 'pg_catalog' THEN t.typname::text ELSE tn.nspname::text || '.' || t.typname::text END, \
+     modifier, spelling, not_null, fills_itself, is_generated \
+     FROM spelt JOIN pg_catalog.pg_type t ON t.oid = spelt.type \
+     JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace WHERE t.typtype <> 'd' ORDER BY position";
 
 /// The SQL spelling of a type.
 pub fn sql_type(target_type: TargetType) -> String {

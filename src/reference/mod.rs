@@ -6,14 +6,18 @@ pub mod tables;
 
 use uuid::Uuid;
 
-use crate::config::{self, Config, NodeRoles, ReferenceFrom, Target};
+use crate::config::{self, Config, NodeRoles, ReferenceFrom, Source, Target};
 use crate::error::ErrorKind;
 use crate::impl_failure;
 use crate::postgres::connection::{Connection, Connector};
-use crate::postgres::error::PostgresError;
+use crate::postgres::error::{Finding, PostgresError};
 use crate::postgres::retry::retrying;
+use crate::postgres::sql::TableName;
 use crate::rollups::facts::ReferenceData;
 use crate::time::{BillingMonth, Window};
+
+/// What all of it is called in messages.
+const ACTION: &str = "reading the reference data";
 
 /// Why the facts of a window are not known.
 #[derive(Debug, thiserror::Error)]
@@ -52,15 +56,16 @@ impl ReferenceError {
 pub async fn load(config: &Config, window: Window, run_id: Uuid) -> Result<ReferenceData, ReferenceError> {
     let mut data = inline_part(config);
     data.report_period_id = config.source.report_period_id;
-    if let Some(plan) = Lookup::of(config) {
+    if let Some(plan) = Lookup::of(config, &config.source) {
         // A server that is just starting, or goes away in between, does not end the run.
         let connector = Connector::new(plan.postgres, run_id)?;
-        data = retrying(connector.retry_policy(), "reading the reference data", || async {
+        data = retrying(connector.retry_policy(), ACTION, || async {
             let connection = connector.connect().await?;
+            connection.begin_reading(ACTION).await?;
             let mut data = data.clone();
             let filled = plan.fill(&mut data, &connection, config, window).await;
             match filled {
-                Ok(()) => Ok(Ok(data)),
+                Ok(()) => connection.commit(ACTION).await.map(|()| Ok(data)),
                 Err(ReferenceError::Postgres(error)) => Err(error),
                 Err(missing) => Ok(Err(missing)),
             }
@@ -74,6 +79,35 @@ pub async fn load(config: &Config, window: Window, run_id: Uuid) -> Result<Refer
     data.node_roles.sort();
     data.node_roles.dedup();
     Ok(data)
+}
+
+/// A table that `load` reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needed {
+    /// Schema and name.
+    pub table: TableName,
+    /// Whether it has to be there. A database without report periods is in order.
+    pub is_required: bool,
+}
+
+impl Needed {
+    /// Why the table cannot be read, rights aside; `None` if it can, or need not be there.
+    pub async fn problem(&self, connection: &Connection) -> Result<Option<Finding>, PostgresError> {
+        Ok(postgres::look(connection, self).await?.err())
+    }
+}
+
+/// The tables that `load` reads for the sources of a configuration; empty if nothing is asked of PostgreSQL.
+pub fn needed(config: &Config) -> Vec<Needed> {
+    let mut needed: Vec<Needed> = Vec::new();
+    for lookup in config.sources().filter_map(|source| Lookup::of(config, source)) {
+        for table in lookup.needed() {
+            if !needed.contains(&table) {
+                needed.push(table);
+            }
+        }
+    }
+    needed
 }
 
 /// What the configuration itself says.
@@ -100,7 +134,7 @@ struct Lookup<'a> {
 
 impl<'a> Lookup<'a> {
     /// `None` if nothing has to be asked.
-    fn of(config: &'a Config) -> Option<Self> {
+    fn of(config: &'a Config, source: &Source) -> Option<Self> {
         let postgres = config.postgres.as_ref()?;
         let writes_there = matches!(config.target, Target::Postgres);
         let (schema, keys_and_categories) = match &config.reference.from {
@@ -112,9 +146,20 @@ impl<'a> Lookup<'a> {
             schema,
             keys_and_categories,
             node_roles: matches!(config.reference.node_roles, NodeRoles::Postgres),
-            report_period: config.source.report_period_id.is_none() && (keys_and_categories || writes_there),
+            report_period: source.report_period_id.is_none() && (keys_and_categories || writes_there),
         };
         (lookup.keys_and_categories || lookup.node_roles || lookup.report_period).then_some(lookup)
+    }
+
+    fn needed(&self) -> Vec<Needed> {
+        let tables = [
+            (self.keys_and_categories, tables::ENABLED_KEYS, true),
+            (self.keys_and_categories, tables::COST_CATEGORY_NAMESPACES, true),
+            (self.node_roles, tables::NODES, true),
+            (self.report_period, tables::REPORT_PERIODS, false),
+        ];
+        let wanted = tables.into_iter().filter(|(is_read, _, _)| *is_read);
+        wanted.map(|(_, name, is_required)| Needed { table: TableName::new(self.schema, name), is_required }).collect()
     }
 
     async fn fill(

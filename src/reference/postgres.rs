@@ -5,17 +5,18 @@ use tokio_postgres::types::Type;
 use crate::config::Source;
 use crate::postgres::connection::Connection;
 use crate::postgres::error::{Finding, PostgresError};
-use crate::postgres::partitions::table_exists;
+use crate::postgres::shape::{Relation, relation};
 use crate::postgres::sql::TableName;
-use crate::reference::ReferenceError;
 use crate::reference::tables::{COST_CATEGORY_NAMESPACES, ENABLED_KEYS, NODES, REPORT_PERIODS};
+use crate::reference::{Needed, ReferenceError};
 use crate::rollups::facts::{CostCategory, NodeRole};
 use crate::time::BillingMonth;
 
 /// Keys that are enabled for OpenShift; order undefined.
 pub(super) async fn enabled_tag_keys(connection: &Connection, schema: &str) -> Result<Vec<String>, ReferenceError> {
     let table = existing(connection, schema, ENABLED_KEYS).await?;
-    let sql = format!("SELECT key FROM {} WHERE enabled AND provider_type = 'OCP'", table.quoted());
+    let sql =
+        format!("SELECT key::text FROM {} WHERE enabled AND provider_type = 'OCP' AND key IS NOT NULL", table.quoted());
     let rows = connection.query(&format!("reading the enabled keys from {table}"), &sql, &[]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
@@ -27,7 +28,8 @@ pub(super) async fn cost_categories(
 ) -> Result<Vec<CostCategory>, ReferenceError> {
     let table = existing(connection, schema, COST_CATEGORY_NAMESPACES).await?;
     let sql = format!(
-        "SELECT namespace, cost_category_id::integer FROM {} WHERE namespace IS NOT NULL AND cost_category_id IS NOT NULL",
+        "SELECT namespace::text, cost_category_id::integer FROM {} \
+         WHERE namespace IS NOT NULL AND cost_category_id IS NOT NULL",
         table.quoted()
     );
     let rows = connection.query(&format!("reading the cost categories from {table}"), &sql, &[]).await?;
@@ -38,7 +40,8 @@ pub(super) async fn cost_categories(
 pub(super) async fn node_roles(connection: &Connection, schema: &str) -> Result<Vec<NodeRole>, ReferenceError> {
     let table = existing(connection, schema, NODES).await?;
     let sql = format!(
-        "SELECT node, resource_id, max(node_role COLLATE \"C\") FROM {} WHERE node IS NOT NULL GROUP BY node, resource_id",
+        "SELECT node::text COLLATE \"C\", resource_id::text COLLATE \"C\", max(node_role::text COLLATE \"C\") FROM {} \
+         WHERE node IS NOT NULL GROUP BY 1, 2",
         table.quoted()
     );
     let rows = connection.query(&format!("reading the node roles from {table}"), &sql, &[]).await?;
@@ -53,13 +56,12 @@ pub(super) async fn report_period_id(
     source: &Source,
     month: BillingMonth,
 ) -> Result<Option<i32>, ReferenceError> {
-    let table = TableName::new(schema, REPORT_PERIODS);
-    if !table_exists(connection, &table).await? {
-        return Ok(None);
-    }
+    let needed = Needed { table: TableName::new(schema, REPORT_PERIODS), is_required: false };
+    let there = look(connection, &needed).await?.map_err(|finding| PostgresError::NotReady(vec![finding]))?;
+    let Some(table) = there else { return Ok(None) };
     let sql = format!(
         "SELECT id::integer FROM {} WHERE cluster_id = $1 AND report_period_start = $2::timestamp AT TIME ZONE 'UTC' \
-         AND provider_id = $3 LIMIT 1",
+         AND provider_id = $3 AND id IS NOT NULL LIMIT 1",
         table.quoted()
     );
     let first = month.first_day().date().and_time(chrono::NaiveTime::MIN);
@@ -83,12 +85,29 @@ pub(super) async fn report_period_id(
 
 /// The table, or an error that says how to do without it.
 async fn existing(connection: &Connection, schema: &str, name: &str) -> Result<TableName, PostgresError> {
-    let table = TableName::new(schema, name);
-    if table_exists(connection, &table).await? {
-        return Ok(table);
-    }
-    Err(PostgresError::NotReady(vec![Finding::shape(
-        format!("table {table} does not exist"),
-        "check reference.schema; or set `reference.from: inline`; `gristmill init-db` creates it on an empty database",
-    )]))
+    let needed = Needed { table: TableName::new(schema, name), is_required: true };
+    let there = look(connection, &needed).await?.map_err(|finding| PostgresError::NotReady(vec![finding]))?;
+    Ok(there.unwrap_or(needed.table))
+}
+
+/// The table if it is there; a finding if it should be, or is none: a view or a foreign table gives what somebody chose, and a row
+/// that it leaves out looks like one that does not exist.
+pub(super) async fn look(
+    connection: &Connection,
+    needed: &Needed,
+) -> Result<Result<Option<TableName>, Finding>, PostgresError> {
+    let table = &needed.table;
+    Ok(match relation(connection, table).await? {
+        Some(Relation::Plain | Relation::Partitioned) => Ok(Some(table.clone())),
+        Some(Relation::Unusable) => Err(Finding::shape(
+            format!("{table} is not a table, but a view or the like, which may leave rows out"),
+            "let reference.schema name the schema of the tables themselves; or set `reference.from: inline` and \
+             source.report_period_id",
+        )),
+        None if needed.is_required => Err(Finding::shape(
+            format!("table {table} does not exist"),
+            "check reference.schema; or set `reference.from: inline`; `gristmill init-db` creates it on an empty database",
+        )),
+        None => Ok(None),
+    })
 }

@@ -1,19 +1,21 @@
 //! Configuration and database → everything that would stop a run, with the fix for each, and what is good to know
-//! before it. Only a connection that cannot be made ends the search early. Nothing is written.
+//! before it. The same look begins a run and is the larger part of `check`. Nothing is written.
 
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use crate::config::{Config, NodeRoles, Postgres, ReferenceFrom, Replace};
-use crate::error::ErrorKind;
+use crate::config::{Config, Postgres, Replace, Target};
 use crate::ledger;
+use crate::postgres::actors::actors_before_rows;
 use crate::postgres::connection::{Connection, Connector};
 use crate::postgres::error::{Finding, PostgresError};
-use crate::postgres::partitions::{self, TRACKING_TABLE, table_exists};
+use crate::postgres::partitions::{self, TRACKING_TABLE};
+use crate::postgres::refusals;
+use crate::postgres::retry::retrying;
 use crate::postgres::scope::Scope;
 use crate::postgres::shape::{Relation, TargetShape};
 use crate::postgres::sql::{TableName, quote};
-use crate::reference::tables::{COST_CATEGORY_NAMESPACES, ENABLED_KEYS, NODES, REPORT_PERIODS};
+use crate::reference;
 use crate::time::{BillingMonth, Window};
 
 /// What the look at the database found.
@@ -21,65 +23,88 @@ use crate::time::{BillingMonth, Window};
 pub struct Preflight {
     /// What would stop a run.
     pub problems: Vec<Finding>,
+    /// What may harm its rows without stopping it.
+    pub warnings: Vec<String>,
     /// What a run will do that is worth knowing.
     pub notes: Vec<String>,
 }
 
-/// Looks at everything a run needs of the target and the small tables, for all sources of the configuration at once.
-pub async fn preflight(config: &Config, postgres: &Postgres, windows: &[Window], run_id: Uuid) -> Preflight {
-    let mut found = Preflight::default();
-    let connection = match Connector::new(postgres, run_id) {
-        Ok(connector) => connector.connect().await,
-        Err(error) => Err(error),
-    };
-    match connection {
-        Ok(connection) => {
-            found.notes.push(format!(
-                "PostgreSQL: connected to {}:{} database {} as {}",
-                postgres.host, postgres.port, postgres.database, postgres.user
-            ));
-            let look = Look { config, postgres, connection: &connection, windows };
-            look.at_everything(&mut found).await;
-        }
-        Err(error) => found.add_error(error),
-    }
-    found
+/// The database that a run of this configuration uses; `None` if it uses none.
+pub fn database_in_use(config: &Config) -> Option<&Postgres> {
+    let is_used = matches!(config.target, Target::Postgres) || !reference::needed(config).is_empty();
+    config.postgres.as_ref().filter(|_| is_used)
 }
 
-/// Privileges that a run into PostgreSQL lacks: looked for before anything is read, since PostgreSQL itself names them one
-/// by one, and the last only after a day was computed.
-pub async fn missing_privileges(
+/// Looks at everything a run needs of the target and the small tables, for all sources of the configuration at once. What keeps it from
+/// looking is a problem like others.
+pub async fn preflight(config: &Config, postgres: &Postgres, windows: &[Window], run_id: Uuid) -> Preflight {
+    match look(config, postgres, windows, run_id).await {
+        Ok((mut found, connection)) => {
+            found.notes.insert(
+                0,
+                format!(
+                    "PostgreSQL: connected to {}:{} database {} as {}",
+                    postgres.host, postgres.port, postgres.database, postgres.user
+                ),
+            );
+            let look = Look { config, postgres, connection: &connection, windows };
+            let counted = look.at_rows_of_later_steps(&mut found).await;
+            found.add_error(counted);
+            found
+        }
+        Err(error) => {
+            let mut found = Preflight::default();
+            found.add_error(Err(error));
+            found
+        }
+    }
+}
+
+/// The same for a run: what needs no look at rows.
+/// Errors: no connection; a failure that another attempt may mend, after all attempts.
+pub async fn look(
     config: &Config,
     postgres: &Postgres,
+    windows: &[Window],
     run_id: Uuid,
-) -> Result<Vec<Finding>, PostgresError> {
-    let connection = Connector::new(postgres, run_id)?.connect().await?;
-    let look = Look { config, postgres, connection: &connection, windows: &[] };
-    let target = TableName::new(&postgres.schema, &postgres.table);
-    let mut findings = look.at_privileges(&target, TARGET_PRIVILEGES).await?;
-    findings.extend(look.at_ledger().await?);
-    findings.extend(look.at_small_tables().await?);
-    // What is missing altogether is told, with more words, where it is opened.
-    findings.retain(|finding| finding.kind == ErrorKind::PrivilegeMissing);
-    findings.dedup();
-    Ok(findings)
+) -> Result<(Preflight, Connection), PostgresError> {
+    let connector = Connector::new(postgres, run_id)?;
+    retrying(connector.retry_policy(), "looking at the database", || async {
+        let connection = connector.connect().await?;
+        let mut found = Preflight::default();
+        Look { config, postgres, connection: &connection, windows }.at_everything(&mut found).await?;
+        Ok((found, connection))
+    })
+    .await
 }
 
 impl Preflight {
-    fn add_error(&mut self, error: PostgresError) {
-        match error {
-            PostgresError::NotReady(findings) => self.problems.extend(findings),
-            error => {
+    /// Takes what a part of the look found. Errors: what another attempt may mend.
+    fn add(&mut self, result: Result<Vec<Finding>, PostgresError>) -> Result<(), PostgresError> {
+        match result {
+            Ok(findings) => self.add_all(findings),
+            Err(error) if error.is_worth_retrying() => return Err(error),
+            Err(error) => self.add_error(Err(error)),
+        }
+        Ok(())
+    }
+
+    fn add_error(&mut self, result: Result<(), PostgresError>) {
+        match result {
+            Ok(()) => {}
+            Err(PostgresError::NotReady(findings)) => self.add_all(findings),
+            Err(error) => {
                 let kind = error.kind();
-                self.problems.push(Finding { kind, what: error.to_string(), fix: kind.fix().to_owned() });
+                self.add_all(vec![Finding { kind, what: error.to_string(), fix: kind.fix().to_owned() }]);
             }
         }
     }
 
-    fn add(&mut self, result: Result<Vec<Finding>, PostgresError>) {
-        match result {
-            Ok(findings) => self.problems.extend(findings),
-            Err(error) => self.add_error(error),
+    fn add_all(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            if !self.problems.contains(&finding) {
+                self.problems.push(finding);
+            }
         }
     }
 }
@@ -93,35 +118,31 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    async fn at_everything(&self, found: &mut Preflight) {
-        found.add(self.at_server().await);
-        let writes_here = matches!(self.config.target, crate::config::Target::Postgres);
+    async fn at_everything(&self, found: &mut Preflight) -> Result<(), PostgresError> {
+        let writes_here = matches!(self.config.target, Target::Postgres);
+        found.add(self.at_server(writes_here).await)?;
         if writes_here {
             let target = TableName::new(&self.postgres.schema, &self.postgres.table);
-            found.add(self.at_privileges(&target, TARGET_PRIVILEGES).await);
+            found.add(self.at_privileges(&target, TARGET_PRIVILEGES).await)?;
             match TargetShape::read(self.connection, &target).await {
                 Ok(shape) => {
-                    found.problems.extend(shape.problems());
-                    let result = self.at_partitions(&shape, &mut found.notes).await;
-                    found.add(result);
-                    let result = self.at_rows_of_later_steps(&target, &mut found.notes).await;
-                    found.add(result);
+                    found.add_all(shape.problems());
+                    let partitions = self.at_partitions(&shape, &mut found.notes).await;
+                    found.add(partitions)?;
+                    let triggers = self.at_triggers(&target, &mut found.warnings).await;
+                    found.add(triggers)?;
                 }
-                Err(error) => found.add_error(error),
+                Err(error) => found.add(Err(error))?,
             }
-            found.add(self.at_ledger().await);
+            found.add(self.at_ledger().await)?;
         }
-        found.add(self.at_small_tables().await);
+        found.add(self.at_small_tables().await)
     }
 
-    async fn at_server(&self) -> Result<Vec<Finding>, PostgresError> {
+    async fn at_server(&self, writes_here: bool) -> Result<Vec<Finding>, PostgresError> {
         let row = self.connection.query_one("asking for the server's state", SERVER_SQL, &[]).await?;
-        let (in_recovery, version): (bool, i32) = (row.get(0), row.get(1));
-        let mut findings = Vec::new();
-        if in_recovery {
-            findings
-                .push(Finding::shape("the server is a read-only standby", "set target.postgres.host to the primary"));
-        }
+        let (version, encoding, is_read_only): (i32, &str, bool) = (row.get(0), row.get(1), row.get(2));
+        let mut findings: Vec<Finding> = refusals::encoding(&self.postgres.database, encoding).into_iter().collect();
         // Partitioned tables with indexes and default partitions, and generated columns in the catalog, came with 12.
         if version < OLDEST_VERSION {
             findings.push(Finding::shape(
@@ -129,10 +150,14 @@ impl Look<'_> {
                 "upgrade PostgreSQL",
             ));
         }
+        if writes_here && is_read_only {
+            findings.push(refusals::read_only(&self.postgres.database, &self.postgres.user));
+        }
         Ok(findings)
     }
 
-    /// Missing privileges on a table and its schema. A table that is not there is not reported here.
+    /// Missing privileges on a table and its schema, and rows of it that the role may not see. A table that is not there is not reported
+    /// here.
     async fn at_privileges(&self, table: &TableName, needed: &[&str]) -> Result<Vec<Finding>, PostgresError> {
         let role = &self.postgres.user;
         let mut findings = Vec::new();
@@ -146,7 +171,7 @@ impl Look<'_> {
         }
         for privilege in needed {
             let parameters = [
-                (&table.schema as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT),
+                (&table.schema as &(dyn ToSql + Sync), Type::TEXT),
                 (&table.table, Type::TEXT),
                 (privilege, Type::TEXT),
             ];
@@ -156,6 +181,13 @@ impl Look<'_> {
                     format!("role `{role}` lacks {privilege} on table {table}"),
                     format!("GRANT {privilege} ON {} TO {}", table.quoted(), quote(role)),
                 ));
+            }
+        }
+        if findings.is_empty() {
+            let names = [(&table.schema as &(dyn ToSql + Sync), Type::TEXT), (&table.table, Type::TEXT)];
+            let security = self.connection.query(&action, ROW_SECURITY_SQL, &names).await?;
+            if security.first().is_some_and(|row| row.get(0)) {
+                findings.push(refusals::hidden_rows(role, table));
             }
         }
         Ok(findings)
@@ -171,43 +203,70 @@ impl Look<'_> {
             return Ok(Vec::new());
         }
         let mut findings = Vec::new();
-        let tracking = TableName::new(&shape.name.schema, TRACKING_TABLE);
-        if table_exists(self.connection, &tracking).await? {
-            findings.extend(self.at_privileges(&tracking, &["INSERT"]).await?);
-        } else {
-            findings.extend(self.at_ownership(shape).await?);
+        let is_tracked = partitions::is_tracked(self.connection, &shape.name).await?;
+        if is_tracked {
+            let tracking = TableName::new(&shape.name.schema, TRACKING_TABLE);
+            findings.extend(self.at_privileges(&tracking, &["SELECT", "INSERT"]).await?);
+        }
+        // What a role may not read cannot be looked at for more.
+        if findings.is_empty() {
+            if !is_tracked || partitions::needs_own_rights(self.connection, &shape.name).await? {
+                findings.extend(self.at_right_to_create(shape).await?);
+            }
+            for month in &missing {
+                findings.extend(partitions::obstacles(self.connection, &shape.name, *month, is_tracked).await?);
+            }
         }
         for month in &missing {
             notes.push(format!("{}: the partition for {month} is missing; a run creates it", shape.name));
-            partitions::partition_name(&shape.name, *month)?;
-            findings.extend(partitions::rows_in_default(self.connection, &shape.name, *month).await?);
         }
         Ok(findings)
     }
 
-    /// Only the owner of a table may add partitions to it.
-    async fn at_ownership(&self, shape: &TargetShape) -> Result<Vec<Finding>, PostgresError> {
-        let name = &shape.name;
+    /// Only the owner of a table may add partitions to it, and only where it may create tables.
+    async fn at_right_to_create(&self, shape: &TargetShape) -> Result<Vec<Finding>, PostgresError> {
+        let (name, role) = (&shape.name, &self.postgres.user);
         let action = format!("asking for the owner of {name}");
-        let parameters =
-            [(&name.schema as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT), (&name.table, Type::TEXT)];
-        let rows = self.connection.query(&action, OWNERSHIP_SQL, &parameters).await?;
-        let is_owner = rows.first().is_none_or(|row| row.get(0));
-        let finding = Finding::privilege(
-            format!("role `{}` does not own {name} and cannot create the missing partitions", self.postgres.user),
-            "create the partitions as the owner, or run `gristmill init-db` as the owner",
-        );
-        Ok(if is_owner { Vec::new() } else { vec![finding] })
+        let names = [(&name.schema as &(dyn ToSql + Sync), Type::TEXT), (&name.table, Type::TEXT)];
+        let mut findings = Vec::new();
+        for row in self.connection.query(&action, OWNERSHIP_SQL, &names).await? {
+            let (is_owner, may_create): (bool, bool) = (row.get(0), row.get(1));
+            if !is_owner {
+                findings.push(Finding::privilege(
+                    format!("role `{role}` does not own {name} and cannot create the missing partitions"),
+                    "create the partitions as the owner, or run `gristmill init-db` as the owner",
+                ));
+            } else if !may_create {
+                findings.push(Finding::privilege(
+                    format!(
+                        "role `{role}` lacks CREATE on schema {} and cannot create the missing partitions",
+                        name.schema
+                    ),
+                    format!("GRANT CREATE ON SCHEMA {} TO {}", quote(&name.schema), quote(role)),
+                ));
+            }
+        }
+        Ok(findings)
     }
 
-    async fn at_rows_of_later_steps(
-        &self,
-        target: &TableName,
-        notes: &mut Vec<String>,
-    ) -> Result<Vec<Finding>, PostgresError> {
-        if self.postgres.replace != Replace::Reference {
-            return Ok(Vec::new());
+    /// What they do to rows cannot be seen from outside. Their number and totals are compared after each COPY.
+    async fn at_triggers(&self, target: &TableName, warnings: &mut Vec<String>) -> Result<Vec<Finding>, PostgresError> {
+        let triggers = actors_before_rows(self.connection, target).await?;
+        if !triggers.is_empty() {
+            warnings.push(format!(
+                "{} may change or drop rows as they are written; a run notices it by the number of rows and the totals only",
+                triggers.join(", ")
+            ));
         }
+        Ok(Vec::new())
+    }
+
+    async fn at_rows_of_later_steps(&self, found: &mut Preflight) -> Result<(), PostgresError> {
+        let writes_here = matches!(self.config.target, Target::Postgres);
+        if self.postgres.replace != Replace::Reference || !writes_here || !found.problems.is_empty() {
+            return Ok(());
+        }
+        let target = TableName::new(&self.postgres.schema, &self.postgres.table);
         for source in self.config.sources() {
             let scope =
                 Scope { table: target.clone(), source_uuid: source.uuid, report_period_id: source.report_period_id };
@@ -215,13 +274,13 @@ impl Look<'_> {
                 if self.config.other_sources.is_empty() { String::new() } else { format!("source {}: ", source.uuid) };
             for window in self.windows {
                 let row_count = scope.count_of_later_steps(self.connection, *window).await?;
-                notes.push(format!(
+                found.notes.push(format!(
                     "{whose}target.postgres.replace is `reference`: {row_count} cost-model and distribution rows of {window} lie in \
                      the scope and will be deleted"
                 ));
             }
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     async fn at_ledger(&self) -> Result<Vec<Finding>, PostgresError> {
@@ -233,28 +292,11 @@ impl Look<'_> {
     }
 
     async fn at_small_tables(&self) -> Result<Vec<Finding>, PostgresError> {
-        let ReferenceFrom::Postgres { schema } = &self.config.reference.from else { return Ok(Vec::new()) };
-        let mut needed = vec![(ENABLED_KEYS, true), (COST_CATEGORY_NAMESPACES, true)];
-        if matches!(self.config.reference.node_roles, NodeRoles::Postgres) {
-            needed.push((NODES, true));
-        }
-        if self.config.sources().any(|source| source.report_period_id.is_none()) {
-            // A database without report periods is in order.
-            needed.push((REPORT_PERIODS, false));
-        }
         let mut findings = Vec::new();
-        for (name, is_required) in needed {
-            let table = TableName::new(schema, name);
-            if table_exists(self.connection, &table).await? {
-                findings.extend(self.at_privileges(&table, &["SELECT"]).await?);
-            } else if is_required {
-                findings.push(Finding::shape(
-                    format!("table {table} does not exist"),
-                    "check reference.schema, or set `reference.from: inline`",
-                ));
-            }
+        for needed in reference::needed(self.config) {
+            findings.extend(needed.problem(self.connection).await?);
+            findings.extend(self.at_privileges(&needed.table, &["SELECT"]).await?);
         }
-        findings.dedup();
         Ok(findings)
     }
 }
@@ -264,14 +306,22 @@ const TARGET_PRIVILEGES: &[&str] = &["SELECT", "INSERT", "DELETE"];
 
 const OLDEST_VERSION: i32 = 120_000;
 
-const SERVER_SQL: &str =
-    "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('server_version_num')::integer";
+const SERVER_SQL: &str = "SELECT pg_catalog.current_setting('server_version_num')::integer, \
+     pg_catalog.current_setting('server_encoding'), pg_catalog.current_setting('default_transaction_read_only')::boolean";
 
 const SCHEMA_PRIVILEGE_SQL: &str =
     "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') FROM pg_catalog.pg_namespace n WHERE n.nspname = $1";
 
-const TABLE_PRIVILEGE_SQL: &str = "SELECT pg_catalog.has_table_privilege(c.oid, $3) FROM pg_catalog.pg_class c \
+/// A privilege on every column is as good as one on the table, except for DELETE, which columns do not have.
+const TABLE_PRIVILEGE_SQL: &str = "SELECT pg_catalog.has_table_privilege(c.oid, $3) OR CASE WHEN $3 IN ('SELECT', 'INSERT', 'UPDATE') \
+     THEN NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+     AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, $3)) ELSE false END FROM pg_catalog.pg_class c \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
 
-const OWNERSHIP_SQL: &str = "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c \
+/// Whether policies apply to the role, whatever they say.
+const ROW_SECURITY_SQL: &str = "SELECT pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+
+const OWNERSHIP_SQL: &str = "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE'), \
+     pg_catalog.has_schema_privilege(n.oid, 'CREATE') FROM pg_catalog.pg_class c \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
+use tracing::warn;
 
-use super::Context;
-use super::preflight::missing_privileges;
+use super::{Context, preflight};
 use crate::config::{Config, Postgres, Target};
 use crate::enrich::batches::schema;
 use crate::error::{ErrorKind, Failure};
 use crate::postgres::copy::EncodeError;
 use crate::postgres::error::PostgresError;
-use crate::postgres::retry::{self, retrying};
 use crate::rollups::facts::ReferenceData;
 use crate::runtime::cpu_pool::CpuPool;
 use crate::sink::Sink;
@@ -31,14 +30,15 @@ pub enum Sinks {
 }
 
 impl Sinks {
-    /// The target, opened and prepared: schema, ledger and partitions are checked before anything is read. All sources of a run
-    /// have the same table and months, so this is done for the first of them; `config` has all of them.
+    /// The target, opened and prepared: everything that PostgreSQL has to have for all sources and months is looked at before
+    /// anything is read. All sources of a run have the same table and months, so this is done for the first of them; `config` has all
+    /// of them.
     pub async fn prepared(config: &Config, context: &Context<'_>, windows: &[Window]) -> Result<Self, Failure> {
-        if let (Target::Postgres, Some(postgres)) = (&config.target, &config.postgres) {
-            let look = || missing_privileges(config, postgres, context.run_id);
-            let missing = retrying(retry::policy(postgres), "looking at the privileges", look).await?;
-            if !missing.is_empty() {
-                return Err(PostgresError::NotReady(missing).into());
+        if let Some(postgres) = preflight::database_in_use(config) {
+            let (found, _) = preflight::look(config, postgres, windows, context.run_id).await?;
+            found.warnings.iter().for_each(|warning| warn!("{warning}"));
+            if !found.problems.is_empty() {
+                return Err(PostgresError::NotReady(found.problems).into());
             }
         }
         let sinks = Self::unprepared(context)?;

@@ -193,6 +193,8 @@ pub enum Purpose {
     Begin,
     /// The states themselves.
     Look,
+    /// Whether any day would be refused; no row is read for that, so derived roles are taken as they were noted.
+    Check,
 }
 
 /// Decides about every day of a window. Where node roles are derived and needed, they are in `reference` afterwards.
@@ -231,10 +233,11 @@ pub async fn decide(
         // The pass is needed if roles are all that could have changed of some day, or if rows are computed.
         let settled = |day: &UsageDay| equal_otherwise.contains(day) && stands(day);
         let is_computed = |day: UsageDay| comparison.has_rows(day) && (context.options.force || !settled(&day));
-        let computes = purpose != Purpose::Look && comparison.window().days().any(is_computed);
+        let computes =
+            !matches!(purpose, Purpose::Look | Purpose::Check) && comparison.window().days().any(is_computed);
         if computes && purpose == Purpose::Begin && comparison.has_only_new_rows() {
             roles_to_come = Some(role_plan);
-        } else if computes || (is_uncertain && !equal_otherwise.is_empty()) {
+        } else if computes || (purpose != Purpose::Check && is_uncertain && !equal_otherwise.is_empty()) {
             let started = Instant::now();
             let derived = derive(context, prepared, &role_plan).await;
             roles_seconds = Some(started.elapsed().as_secs_f64());

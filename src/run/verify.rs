@@ -118,7 +118,8 @@ async fn open_other(
         Against::Table(table) => {
             let other = options.against_config.as_ref().unwrap_or(config);
             let postgres = postgres_of(other)?;
-            let table = TableSource::open(Side::Other, postgres, table.clone(), &other.source, windows).await?;
+            let side = if options.against_config.is_some() { Side::Elsewhere } else { Side::Other };
+            let table = TableSource::open(side, postgres, table.clone(), &other.source, windows).await?;
             Ok(Some(Box::new(table)))
         }
     }
@@ -200,6 +201,7 @@ async fn read_ledger(postgres: &Postgres, source_uuid: Uuid, windows: &[Window])
             let days = ledger::read_days(&connection, &target, source_uuid, [window.start, window.end]).await?;
             ledger.days.extend(days);
         }
+        connection.commit("reading the ledger").await?;
         Ok(ledger)
     };
     Ok(retrying(connector.retry_policy(), "reading the ledger", read).await?)

@@ -213,8 +213,6 @@ pub async fn compute_window(
     only: Option<&BTreeSet<UsageDay>>,
     sink: impl AsyncFnOnce(&ReferenceData) -> Result<Arc<dyn Sink>, Failure>,
 ) -> Result<WindowOutcome, Failure> {
-    let window = prepared.plan.window;
-    let stopping = &context.options.stopping;
     let mut stage_seconds = Vec::new();
     let mut note_stage = |stage, seconds| {
         metrics::stage_seconds(stage, seconds);
@@ -222,29 +220,12 @@ pub async fn compute_window(
     };
     note_stage("discover", discover_seconds);
     note_stage("footers and plan", footers_seconds);
-    if prepared.footers.is_empty() {
-        // Whether this is a failure depends on the other windows; either way nothing is taken away.
-        let sink = sink(&ReferenceData::default()).await?;
-        let decisions = decide_empty(context, window, &*sink).await?;
+    let is_empty = prepared.footers.is_empty();
+    let opened = open_window(context, &mut prepared, Purpose::Begin, sink, &mut note_stage).await?;
+    let OpenedWindow { mut reference, sink, decisions } = opened;
+    if is_empty {
         return Ok(left_as_it_was(context.config, prepared, decisions.states, stage_seconds));
     }
-    // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.
-    let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
-    if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
-        return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
-    }
-    footers_fit(context, &prepared)?;
-    context.progress.stage("reference data");
-    let started = Instant::now();
-    let load = async { Ok(reference::load(context.config, window, context.run_id).await?) };
-    let mut reference = stopping.unless_asked(load).await?;
-    note_stage("reference data", started.elapsed().as_secs_f64());
-    let sink = sink(&reference).await?;
-    let started = Instant::now();
-    let decide = replan::decide_settled(context, &mut prepared, &mut reference, &sink, Purpose::Begin);
-    let decisions = decide.await?;
-    let seconds = started.elapsed().as_secs_f64();
-    note_stage("compare with the ledger", seconds - decisions.roles_seconds.unwrap_or(0.0));
     let (mut outcome, mut decisions) =
         write_decided_days(context, &mut prepared, decisions, &mut reference, &sink, only).await?;
     decisions.roles_seconds.into_iter().for_each(|seconds| note_stage("derive node roles", seconds));
@@ -264,6 +245,52 @@ pub async fn compute_window(
     stage_seconds.push(("write", sum(|day| day.write_seconds)));
     let (PreparedWindow { plan, warnings, .. }, Decisions { states, .. }) = (prepared, decisions);
     Ok(WindowOutcome { outcome, plan, states, left, warnings, stage_seconds })
+}
+
+/// A window none of whose rows was read yet, and everything that has to be known before.
+pub struct OpenedWindow {
+    /// The small tables, the report period among them.
+    reference: ReferenceData,
+    /// The target for its days.
+    sink: Arc<dyn Sink>,
+    /// What becomes of each day.
+    pub decisions: Decisions,
+}
+
+/// Goes every step up to the first row of a prepared window. For a window without any object the small tables are not needed.
+/// Errors: what concerns the window as a whole.
+pub async fn open_window(
+    context: &Context<'_>,
+    prepared: &mut PreparedWindow,
+    purpose: Purpose,
+    sink: impl AsyncFnOnce(&ReferenceData) -> Result<Arc<dyn Sink>, Failure>,
+    mut note_stage: impl FnMut(&'static str, f64),
+) -> Result<OpenedWindow, Failure> {
+    let window = prepared.plan.window;
+    if prepared.footers.is_empty() {
+        // Whether this is a failure depends on the other windows; either way nothing is taken away.
+        let reference = ReferenceData::default();
+        let sink = sink(&reference).await?;
+        let decisions = decide_empty(context, window, &*sink).await?;
+        return Ok(OpenedWindow { reference, sink, decisions });
+    }
+    // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.
+    let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
+    if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
+        return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
+    }
+    footers_fit(context, prepared)?;
+    context.progress.stage("reference data");
+    let started = Instant::now();
+    let load = async { Ok(reference::load(context.config, window, context.run_id).await?) };
+    let mut reference = context.options.stopping.unless_asked(load).await?;
+    note_stage("reference data", started.elapsed().as_secs_f64());
+    let sink = sink(&reference).await?;
+    let started = Instant::now();
+    let decisions = replan::decide_settled(context, prepared, &mut reference, &sink, purpose).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    note_stage("compare with the ledger", seconds - decisions.roles_seconds.unwrap_or(0.0));
+    Ok(OpenedWindow { reference, sink, decisions })
 }
 
 /// A day that was left to others and then failed is a failure.

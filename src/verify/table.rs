@@ -28,6 +28,8 @@ pub enum Side {
     Target,
     /// What it is compared with: only the columns that are compared.
     Other,
+    /// The same in a database with a configuration of its own. Nothing is ever written there, so it may be a standby.
+    Elsewhere,
 }
 
 /// A table with the rollup's rows.
@@ -53,18 +55,17 @@ impl TableSource {
         windows: &[Window],
     ) -> Result<Self, VerifyError> {
         let connector = Connector::new(postgres, Uuid::new_v4())?;
-        let shape = retrying(connector.retry_policy(), "reading the table's columns", || async {
+        let connector = if side == Side::Elsewhere { connector.taking_standbys() } else { connector };
+        let found = retrying(connector.retry_policy(), "reading the table's columns", || async {
             let connection = connector.connect().await?;
-            let shape = TargetShape::read(&connection, &table).await?;
+            let Some(shape) = TargetShape::read_if_there(&connection, &table).await? else { return Ok(None) };
             let names: [(&(dyn ToSql + Sync), Type); 2] = [(&table.schema, Type::TEXT), (&table.table, Type::TEXT)];
             let origin = connection.query_one("identifying the table", ORIGIN_SQL, &names).await?.get(0);
-            Ok((shape, origin))
+            Ok::<_, PostgresError>(Some((shape, origin)))
         })
-        .await;
-        let (shape, origin): (TargetShape, String) = match shape {
-            Err(PostgresError::NotReady(_)) => return Err(VerifyError::NoTable { table: table.to_string() }),
-            other => other?,
-        };
+        .await?;
+        let no_table = || VerifyError::NoTable { table: table.to_string() };
+        let (shape, origin): (TargetShape, String) = found.ok_or_else(no_table)?;
         Ok(Self {
             side,
             origin,
@@ -108,7 +109,7 @@ impl TableSource {
 }
 
 /// One table however it is reached: hosts have several names, and a partition holds rows of its root.
-const ORIGIN_SQL: &str = "SELECT concat_ws('/', 'table', extract(epoch FROM pg_catalog.pg_postmaster_start_time()), d.oid, \
+const ORIGIN_SQL: &str = "SELECT concat_ws('/', 'table', (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint, d.oid, \
      coalesce(pg_catalog.pg_partition_root(c.oid)::oid, c.oid)) FROM pg_catalog.pg_class c \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() \

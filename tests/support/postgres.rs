@@ -126,15 +126,36 @@ pub async fn client(config: &Postgres) -> Client {
     client
 }
 
+/// A hot standby that follows a throwaway server from now on. It ends when the value is dropped.
+pub fn standby_of(primary: &Server) -> Server {
+    let mut command = script();
+    command.env("PGPASSWORD", primary.setting("password")).args(["follow", primary.setting("port")]);
+    started(command)
+}
+
+impl Server {
+    /// Where it listens on the loopback address.
+    pub fn port(&self) -> u16 {
+        self.setting("port").parse().expect("a port")
+    }
+}
+
 fn start() -> Server {
     start_with(&[])
 }
 
 fn start_with(settings: &[&str]) -> Server {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/throwaway_postgres.sh");
-    let mut child = Command::new(&script)
-        .arg("serve")
-        .args(settings)
+    let mut command = script();
+    command.arg("serve").args(settings);
+    started(command)
+}
+
+fn script() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/throwaway_postgres.sh"))
+}
+
+fn started(mut command: Command) -> Server {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

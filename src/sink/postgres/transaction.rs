@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::{EncodeJob, PostgresSink, Purpose};
 use crate::ledger::{self, Verdict};
+use crate::postgres::actors::actors;
 use crate::postgres::connection::Connection;
 use crate::postgres::copy::{self, DayEncoder, EncodeError};
 use crate::postgres::error::PostgresError;
@@ -276,11 +277,38 @@ impl<'a> DayTransaction<'a> {
         connection.lift_statement_timeout(action).await?;
         let copied = copy::send(connection, self.encoder.shape(), frames.stream(), patience, action).await?;
         connection.restore_statement_timeout(action).await?;
-        self.compare_count("COPY", copied)
+        match self.compare_count("COPY", copied) {
+            Err(error) => Err(self.explained(connection, error).await),
+            same => same,
+        }
     }
 
     /// What is in the table must be what was computed: as many rows, and the same sums to the last digit.
     async fn check_totals(&self, connection: &Connection, scope: &Scope, action: &str) -> Result<(), PostgresError> {
+        match self.totals_agree(connection, scope, action).await {
+            Err(error @ (PostgresError::RowsDiffer { .. } | PostgresError::SumDiffers { .. })) => {
+                Err(self.explained(connection, error).await)
+            }
+            agreed => agreed,
+        }
+    }
+
+    /// A difference, with whatever in the database may have made it.
+    async fn explained(&self, connection: &Connection, difference: PostgresError) -> PostgresError {
+        let table = &self.sink.shared.table;
+        match actors(connection, table).await {
+            Ok(actors) if !actors.is_empty() => PostgresError::RowsAltered {
+                day: self.day(),
+                table: table.to_string(),
+                difference: difference.to_string(),
+                causes: actors.join(", "),
+            },
+            // The difference is the news; that its cause cannot be looked for is not.
+            _ => difference,
+        }
+    }
+
+    async fn totals_agree(&self, connection: &Connection, scope: &Scope, action: &str) -> Result<(), PostgresError> {
         let columns: Vec<&'static str> = self.rows.sums.iter().map(|(column, _)| *column).collect();
         let totals = scope.totals(connection, self.rows.day, [&columns, &[]], action).await?;
         self.compare_count("rows of the day's scope", totals.row_count)?;

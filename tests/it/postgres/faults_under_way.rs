@@ -267,7 +267,7 @@ async fn a_commit_whose_answer_is_lost_is_found_in_the_ledger() {
     let bed = Bed::new().await;
     bed.count_copies().await;
     let config = Postgres { port: cut_at_commit(bed.config.port, Commit::Lost).await, ..bed.config.clone() };
-    // The shape is read outside a transaction, so the first COMMIT is that of the day.
+    // What is read by single statements ends with END, so the first COMMIT is that of the day.
     let writing = bed.write_with(&config);
     let written = writing.await.unwrap().unwrap();
     let (deleted_row_count, row_count) = (OLD_ROWS as u64, NEW_ROWS as u64);

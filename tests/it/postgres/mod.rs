@@ -1,5 +1,6 @@
 //! The PostgreSQL target by itself against a real server: what is stored, what is replaced, what is refused.
 
+mod altered;
 mod faults;
 mod faults_under_way;
 mod preparation;
