@@ -2,6 +2,9 @@
 //!
 //! Each stage has its own error enum whose variants say what failed and where; its `kind()` names one of the kinds here.
 
+/// The fix of a broken promise of our own code, and of no other kind.
+const REPORT_IT: &str = "please report this with the message and the version";
+
 /// What sort of failure an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -177,10 +180,17 @@ impl ErrorKind {
 
     /// What the reader of the message can do.
     pub fn fix(self) -> &'static str {
+        match self.exit_code() {
+            65 => self.fix_of_data(),
+            75 => self.fix_of_the_moment(),
+            _ => self.fix_of_setup(),
+        }
+    }
+
+    /// Where the data is bad.
+    fn fix_of_data(self) -> &'static str {
         use ErrorKind as K;
         match self {
-            K::Usage => "run `gristmill --help`",
-            K::Config => "mend the configuration; `gristmill config --config FILE` checks it",
             K::ObjectUnreadable => "deliver the object again, or remove it if it is not part of the report",
             K::KeyUnusable => {
                 "store the object under a key without empty segments, `.`, `..` and control characters, or remove it"
@@ -220,10 +230,35 @@ impl ErrorKind {
             }
             K::TwoManifests => "remove the superseded delivery, or set `input.on_two_manifests: warn`",
             K::SomeDaysFailed => "mend what the listed days name, then run again; days that were written stay",
+            _ => REPORT_IT,
+        }
+    }
+
+    /// Where another attempt may succeed.
+    fn fix_of_the_moment(self) -> &'static str {
+        use ErrorKind as K;
+        match self {
+            K::ObjectChanged => "run again once the upload has finished",
+            K::StorageUnavailable => "check storage.endpoint and the network, then run again",
+            K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
+            K::DatabaseFull => "free space on the disk of the database server, or give it a larger one, then run again",
+            K::LockBusy => "another run writes this day; wait for it, then run again",
+            K::HeldByOthers => {
+                "look at the named pods, then run again; the claim of a pod that is gone expires by itself"
+            }
+            _ => REPORT_IT,
+        }
+    }
+
+    /// Where something has to be set up in another way first.
+    fn fix_of_setup(self) -> &'static str {
+        use ErrorKind as K;
+        match self {
+            K::Usage => "run `gristmill --help`",
+            K::Config => "mend the configuration; `gristmill config --config FILE` checks it",
             K::MemoryBudget => {
                 "raise performance.memory_budget and the pod's memory limit, or lower performance.max_workers"
             }
-            K::ObjectChanged => "run again once the upload has finished",
             K::ObjectInconsistent => {
                 "if ETags of this server differ between listing and object, `storage.compare_objects_by: size_and_time` goes on without them; otherwise look for a cache or a replica that answers with old objects"
             }
@@ -233,16 +268,9 @@ impl ErrorKind {
             K::ClocksDiffer => {
                 "set the clock of this machine, or that of the storage, right; they may differ by a few minutes at most"
             }
-            K::StorageUnavailable => "check storage.endpoint and the network, then run again",
             K::BucketMissing => "check storage.url",
             K::AccessDenied => {
                 "check the access and secret key, and that they may list and read the bucket (`generate` and `convert` also write and remove)"
-            }
-            K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
-            K::DatabaseFull => "free space on the disk of the database server, or give it a larger one, then run again",
-            K::LockBusy => "another run writes this day; wait for it, then run again",
-            K::HeldByOthers => {
-                "look at the named pods, then run again; the claim of a pod that is gone expires by itself"
             }
             K::LoginRefused => "check target.postgres.user, password and database",
             K::TargetShape => {
@@ -260,7 +288,7 @@ impl ErrorKind {
             K::FileUnwritable => "check that the named file or folder can be written and that space is left",
             K::NotComparable => "check what --against names and the target of the configuration (docs/verify.md)",
             K::Interrupted => "run again",
-            K::Bug => "please report this with the message and the version",
+            _ => REPORT_IT,
         }
     }
 }

@@ -428,6 +428,8 @@ fn the_operations_page_lists_every_error() {
         }
     }
     report(&complaints);
+    let to_report = KINDS.iter().filter(|kind| kind.fix() == ErrorKind::Bug.fix());
+    assert_eq!(to_report.count(), 1, "a kind of src/error.rs has no fix of its own");
 
     let declared = tokens(&read("src/error.rs"));
     let start = declared.windows(2).position(|pair| pair[0].is_word("enum") && pair[1].is_word("ErrorKind"));
