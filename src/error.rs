@@ -49,6 +49,8 @@ pub enum ErrorKind {
     BucketMissing,
     /// The object store refuses access.
     AccessDenied,
+    /// The certificate of the object store or of PostgreSQL is not trusted, is for another name, or has expired.
+    CertificateRefused,
     /// PostgreSQL cannot be reached, is shutting down, or has run out of a resource other than its disk.
     DatabaseUnavailable,
     /// The disk of the database server is full.
@@ -110,6 +112,7 @@ impl ErrorKind {
             | K::MemoryBudget
             | K::BucketMissing
             | K::AccessDenied
+            | K::CertificateRefused
             | K::LoginRefused
             | K::TargetShape
             | K::PrivilegeMissing
@@ -192,6 +195,9 @@ impl ErrorKind {
             K::BucketMissing => "check storage.url",
             K::AccessDenied => {
                 "check the access and secret key, and that they may list and read the bucket (`generate` and `convert` also write and remove)"
+            }
+            K::CertificateRefused => {
+                "name the authority of the server's certificate (storage.ca_file, target.postgres.ca_file), reach the server by a name that the certificate has, and renew one that has expired"
             }
             K::DatabaseUnavailable => "check that PostgreSQL runs and can be reached, then run again",
             K::DatabaseFull => "free space on the disk of the database server, or give it a larger one, then run again",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use object_store::client::HttpError;
 
 use crate::error::ErrorKind;
+use crate::runtime::certificate::CertificateFault;
 
 /// How the library words an answer with an error status; its type is private, so the text is all there is.
 const STATUS_TEXT: &str = "Server returned non-2xx status code: ";
@@ -104,6 +105,16 @@ pub enum StoreError {
         /// Status and code.
         source: Cause,
     },
+    /// The server cannot show a certificate that is good here.
+    #[error("{operation} `{place}`: no trust in the storage")]
+    CertificateRefused {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// What is wrong with it, and what to do.
+        source: Cause,
+    },
     /// The object is not the one that was listed.
     #[error("object `{place}` was replaced or removed after it was listed")]
     Changed {
@@ -142,6 +153,7 @@ impl StoreError {
             StoreError::Unavailable { .. } => ErrorKind::StorageUnavailable,
             StoreError::BucketMissing { .. } => ErrorKind::BucketMissing,
             StoreError::AccessDenied { .. } => ErrorKind::AccessDenied,
+            StoreError::CertificateRefused { .. } => ErrorKind::CertificateRefused,
             StoreError::Changed { .. } => ErrorKind::ObjectChanged,
             StoreError::KeyUnusable { .. } => ErrorKind::ObjectUnreadable,
             StoreError::NotRemoved { source, .. } => source.kind(),
@@ -151,6 +163,9 @@ impl StoreError {
     /// Sorts an error of the library by status, S3 code or operating system error.
     pub(super) fn classify(operation: Operation, place: String, error: &object_store::Error) -> Self {
         use object_store::Error as E;
+        if let Some(fault) = CertificateFault::of(error) {
+            return StoreError::certificate(operation, place, fault);
+        }
         let facts = Facts::of(error);
         let source = facts.cause(error);
         match error {
@@ -168,6 +183,10 @@ impl StoreError {
                 StoreError::Unavailable { operation, place, too_many_requests, source }
             }
         }
+    }
+
+    fn certificate(operation: Operation, place: String, fault: CertificateFault) -> Self {
+        StoreError::CertificateRefused { operation, place, source: Cause(fault.with_fix("storage.ca_file")) }
     }
 
     pub(super) fn setup(place: &str, reason: &str) -> Self {
@@ -196,6 +215,10 @@ impl StoreError {
         is_named: bool,
         error: &object_store::Error,
     ) -> Self {
+        // Authorities of the storage are also those of the service that gives credentials out.
+        if let Some(fault) = CertificateFault::of(error) {
+            return StoreError::certificate(operation, place, fault);
+        }
         let facts = Facts::of(error);
         let source = Cause(format!(
             "storage.access_key is not set and the environment offers no credentials ({})",

@@ -55,7 +55,7 @@ async fn a_file_in_which_nothing_is_leaves_the_others_of_its_delivery() {
         bed.write("header.csv", format!("{NODE_HEADER}\n"));
         bed.write("pods.csv", csv(POD_HEADER, &[pod_row(DAY, 0, "p", "n", "")]));
         let warning = "warning: empty.csv is empty and was passed over";
-        bed.convert(&[]).await.expect(0, &[warning, "header.csv (openshift_node_labels_line_items): 0 of 0 rows", "2 objects"]);
+        bed.convert(&[]).await.expect(0, &[warning, "header.csv (node_labels): 0 of 0 rows", "2 objects"]);
     }
 }
 

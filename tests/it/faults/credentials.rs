@@ -219,14 +219,19 @@ async fn a_storage_behind_tls_needs_its_authority_and_its_name() {
     let output = tempfile::tempdir().unwrap();
     let mut settings = into_csv(from_server(settings(output.path(), DAYS[0], DAYS[1]), &server), output.path());
     settings["storage"]["allow_http"] = json!(false);
-    settings["storage"]["retries"] = json!(0);
-    Invocation::with("run", &settings).run().await.expect(75, &["cannot be reached", "certificate"]);
+    // What is not trusted now is not trusted in a minute either: no attempt is made again.
+    let refused = |says: &'static str| ["no trust in the storage", "storage.ca_file", says];
+    for command in ["run", "check", "plan"] {
+        let ended = Invocation::with(command, &settings).run().await;
+        ended.expect(78, &refused("signed by an authority that is not trusted here"));
+        assert!(!ended.all_text().contains("trying again"), "{command}");
+    }
     settings["storage"]["ca_file"] = json!(ca_file);
     Invocation::with("run", &settings).run().await.expect(0, &["written"]);
     // The same server under a name that its certificate does not have.
     let endpoint = server.endpoint().replace("localhost", "127.0.0.1");
     settings["storage"]["endpoint"] = json!(endpoint);
-    Invocation::with("run", &settings).run().await.expect(75, &["cannot be reached", "certificate"]);
+    Invocation::with("run", &settings).run().await.expect(78, &refused("is for another name"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
