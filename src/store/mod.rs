@@ -7,6 +7,7 @@
 mod buffers;
 mod client;
 mod error;
+mod sendable;
 mod throttle;
 
 use std::collections::{BTreeSet, HashMap};
@@ -450,6 +451,7 @@ impl Store {
             Backend::Folder(_) => Some(etag.to_owned()),
             // If-Match compares strongly: a weak tag would never match.
             Backend::S3 { .. } if etag.starts_with("W/") => None,
+            Backend::S3 { .. } if !sendable::is_sendable_tag(etag) => None,
             Backend::S3 { .. } => Some(format!("\"{}\"", bare_tag(etag))),
         }
     }
