@@ -11,7 +11,9 @@ pub fn check_header_text(text: &str) -> Result<(), &'static str> {
     if text.is_ascii() {
         Ok(())
     } else {
-        Err("holds a character outside of ASCII, which no HTTP header takes; write the value itself, without quotes or marks around it")
+        Err(
+            "holds a character outside of ASCII, which no HTTP header takes; write the value itself, without quotes or marks around it",
+        )
     }
 }
 
@@ -32,7 +34,8 @@ mod tests {
 
     #[test]
     fn one_line_end_is_no_part_of_a_text() {
-        let cases = [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r", "a\r"), ("a", "a"), ("\n", ""), (" a ", " a ")];
+        let cases =
+            [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r", "a\r"), ("a", "a"), ("\n", ""), (" a ", " a ")];
         for (text, expected) in cases {
             assert_eq!(without_line_end(text), expected, "{text:?}");
         }
@@ -43,7 +46,9 @@ mod tests {
         for good in ["", "AKIAIOSFODNN7EXAMPLE", "a b/+=,~", "x\u{20}"] {
             assert_eq!(check_header_text(good), Ok(()), "{good:?}");
         }
-        for bad in ["a\nb", "a\n", "a\r", "a\tb", "\u{0}", "\u{7f}", "\u{85}", "\u{e9}", "\u{201c}key\u{201d}", "\u{feff}key"] {
+        for bad in
+            ["a\nb", "a\n", "a\r", "a\tb", "\u{0}", "\u{7f}", "\u{85}", "\u{e9}", "\u{201c}key\u{201d}", "\u{feff}key"]
+        {
             assert!(check_header_text(bad).is_err(), "{bad:?}");
         }
         assert!(check_control_characters("p\u{e4}ss").is_ok());

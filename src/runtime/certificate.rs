@@ -62,7 +62,9 @@ impl CertificateFault {
                 format!("{self}: write the PEM file of the authority that signed it into {ca_file}")
             }
             Self::OtherName => {
-                format!("{self}: reach the server by a name of its certificate, or give it one for this name ({ca_file} is not the cause)")
+                format!(
+                    "{self}: reach the server by a name of its certificate, or give it one for this name ({ca_file} is not the cause)"
+                )
             }
             Self::NotValidNow => format!("{self}: renew it, and look at the clock here ({ca_file} is not the cause)"),
             Self::Unusable => format!("{self}: look at the server's certificate and at {ca_file}"),

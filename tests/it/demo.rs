@@ -7,8 +7,11 @@ use std::process::{Command, Stdio};
 /// A `cargo` that builds nothing and is the real one for everything else.
 fn cargo_without_builds(folder: &Path) {
     std::fs::create_dir_all(folder.join("bin")).unwrap();
-    let real = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let text = format!("#!/bin/sh\nunset CARGO_HOME\ncase \"$1\" in build) exit 0 ;; *) exec '{real}' \"$@\" ;; esac\n");
+    // The path of this process does not have the folder, so the real one is found.
+    let path_of_test = std::env::var("PATH").unwrap();
+    let text = format!(
+        "#!/bin/sh\nunset CARGO_HOME\nPATH='{path_of_test}'\ncase \"$1\" in build) exit 0 ;; *) exec cargo \"$@\" ;; esac\n"
+    );
     let path = folder.join("bin/cargo");
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();

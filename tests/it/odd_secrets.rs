@@ -86,8 +86,7 @@ async fn keys_that_no_header_takes_are_refused_by_name() {
         ("region", "eu west", "storage.region", "characters other than letters"),
         ("endpoint", "http://h\u{f6}st:9000", "storage.endpoint", "is not the address of a server"),
         ("endpoint", "http://host:99999", "storage.endpoint", "is not the address of a server"),
-        ("endpoint", "http://host\u{7f}", "storage.endpoint", "is not the address of a server"),
-        ("endpoint", "http://xn--zzzzzzz", "storage.endpoint", "make no address"),
+        ("endpoint", "http://ho^st", "storage.endpoint", "make no address"),
         ("endpoint", "http://1.2.3.4.5", "storage.endpoint", "make no address"),
     ];
     for (key, value, named, says) in cases {
@@ -138,17 +137,24 @@ async fn credentials_of_the_environment_that_no_header_takes_are_refused_by_name
         ] {
             let ended = with_keys(command, key, secret, token).run().await;
             ended.expect(78, &["environment variable", named]);
-            assert!(!ended.all_text().contains("PLANTED") && !ended.all_text().contains("PL\u{c4}NTED"), "{named} is shown");
+            assert!(
+                !ended.all_text().contains("PLANTED") && !ended.all_text().contains("PL\u{c4}NTED"),
+                "{named} is shown"
+            );
         }
     }
     // Tokens in files, which the library reads by itself.
     let token = output.path().join("token");
     std::fs::write(&token, "PLANTED-TOKEN\n").unwrap();
     let token = token.display().to_string();
-    let of_pod = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/"), ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token)];
+    let of_pod = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/"),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token),
+    ];
     let of_web = [("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader"), ("AWS_WEB_IDENTITY_TOKEN_FILE", &token)];
     for variables in [of_pod, of_web] {
-        let run = variables.iter().fold(Invocation::with("run", &settings), |run, (name, value)| run.variable(name, value));
+        let run =
+            variables.iter().fold(Invocation::with("run", &settings), |run, (name, value)| run.variable(name, value));
         let ended = run.run().await;
         ended.expect(78, &["the file that", variables[1].0, "names holds a line end"]);
         assert!(!ended.all_text().contains("PLANTED"));
@@ -163,7 +169,8 @@ async fn credentials_that_a_service_gives_out_are_looked_at_before_they_sign() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let expiry = (chrono::Utc::now() + chrono::Duration::hours(1)).to_rfc3339();
-        let text = json!({"AccessKeyId": key, "SecretAccessKey": "s", "Token": token, "Expiration": expiry}).to_string();
+        let text =
+            json!({"AccessKeyId": key, "SecretAccessKey": "s", "Token": token, "Expiration": expiry}).to_string();
         let answers = tokio::spawn(answer_all(listener, Arc::new(text)));
         let file = output.path().join("token");
         std::fs::write(&file, "the-token").unwrap();
@@ -196,6 +203,7 @@ async fn answer_all(listener: TcpListener, text: Arc<String>) {
 async fn texts_for_postgresql_end_without_a_panic_whatever_they_hold() {
     let postgres = database::database().await;
     let folder = tempfile::tempdir().unwrap();
+    Delivery::of(&DAYS, 1.0).write(folder.path());
     let usual = into_postgres(settings(folder.path(), DAYS[0], DAYS[1]), &postgres);
     for key in ["user", "database", "password", "host", "schema"] {
         for value in ["a\u{0}b", "a\nb", "\u{fffd}\u{202e}", "\u{7f}", "x\ty", "%00", "'; --"] {

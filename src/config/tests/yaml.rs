@@ -155,7 +155,9 @@ proptest! {
 
 #[test]
 fn texts_that_look_like_numbers_truth_values_or_dates_stay_as_they_are_written() {
-    for text in ["0123456", "1.10", "1e10", "0x1F", "0o17", "1_000", "on", "Yes", "true", "2025-10-01", "12:30:45", ".5", "+1"] {
+    for text in
+        ["0123456", "1.10", "1e10", "0x1F", "0o17", "1_000", "on", "Yes", "true", "2025-10-01", "12:30:45", ".5", "+1"]
+    {
         let number_like = with(&with(FILE, "org1234567", text), "my-cluster", text);
         for attempt in [
             Attempt::new(&number_like),

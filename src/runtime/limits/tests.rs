@@ -57,7 +57,10 @@ fn host_cpus() -> (Millicores, LimitSource) {
 /// A machine with four CPUs on which the process may run.
 fn machine_of_four(groups: &str) -> Machine {
     let machine = Machine::new(groups);
-    machine.write("proc/self/status", "Name:\tgristmill\nCpus_allowed:\t8f\nCpus_allowed_list:\t0-2,7\nMems_allowed:\t1\n");
+    machine.write(
+        "proc/self/status",
+        "Name:\tgristmill\nCpus_allowed:\t8f\nCpus_allowed_list:\t0-2,7\nMems_allowed:\t1\n",
+    );
     machine
 }
 

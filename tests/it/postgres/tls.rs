@@ -52,7 +52,10 @@ async fn verify_ca_looks_at_the_authority_and_not_at_the_name() {
     let (other, _) = database::throwaway_server().certificate_files();
     config.ca_file = Some(other);
     let text = refusal_as(&config, ErrorKind::CertificateRefused).await;
-    assert!(text.contains("target.postgres.ca_file") && text.contains("not trusted") && text.contains("verify-ca"), "{text}");
+    assert!(
+        text.contains("target.postgres.ca_file") && text.contains("not trusted") && text.contains("verify-ca"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
