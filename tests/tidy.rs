@@ -394,6 +394,7 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::StorageUnavailable,
     ErrorKind::BucketMissing,
     ErrorKind::AccessDenied,
+    ErrorKind::CertificateRefused,
     ErrorKind::DatabaseUnavailable,
     ErrorKind::DatabaseFull,
     ErrorKind::LockBusy,

@@ -132,6 +132,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn tags_that_no_header_takes_are_no_condition() {
+        for good in ["d41d8cd98f00b204e9800998ecf8427e-2", "\"a\"", "1-a_b.c"] {
+            assert!(is_sendable_tag(good), "{good}");
+        }
+        for bad in ["a\nb", "a\r", "\u{e4}", "a\u{0}"] {
+            assert!(!is_sendable_tag(bad), "{bad:?}");
+        }
+    }
+
     #[tokio::test]
     async fn credentials_that_no_header_takes_are_refused() {
         let given = |key_id: &str, token: Option<&str>| AwsCredential {
