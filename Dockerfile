@@ -1,18 +1,19 @@
-# syntax=docker/dockerfile:1
-
 # The image of gristmill: what scripts/assemble_image.sh makes, on nothing. amd64 and arm64:
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg REVISION="$(git rev-parse HEAD)" --tag … .
+#
+# When and from where it was built is known to whoever builds: --label org.opencontainers.image.created="$(date -u +%FT%TZ)" and
+# --label org.opencontainers.image.source=URL. Here the labels would be empty. No `# syntax` line: it makes BuildKit ask a registry.
 #
 # Each platform is built on itself (emulated where it is not the machine's own): ldd must be able to read the program.
 
 ARG RUST_VERSION=1.95
 FROM rust:${RUST_VERSION}-bookworm AS build
 WORKDIR /build
-ARG TARGETARCH
 
-# Kernels of arm64 have pages of 4, 16 or 64 KiB; an allocator built for 64 runs on all of them.
-RUN if [ "$TARGETARCH" = arm64 ]; then echo 16 > /page; else echo 12 > /page; fi
+# Kernels of arm64 have pages of 4, 16 or 64 KiB; an allocator built for 64 runs on all of them. The machine is asked, since
+# classic builders do not say what they build for.
+RUN case "$(uname -m)" in aarch64 | arm64) echo 16 ;; *) echo 12 ;; esac > /page
 
 # --- dependencies: this layer lasts until a manifest changes ---
 # Empty sources stand in for the program; the second engine's dependencies alone take minutes.
@@ -40,14 +41,10 @@ COPY --from=build /image /
 
 ARG VERSION=0.1.0
 ARG REVISION=unknown
-ARG CREATED=
-ARG SOURCE=
 LABEL org.opencontainers.image.title="gristmill" \
       org.opencontainers.image.description="Grinds raw OpenShift usage (Parquet in S3) into exact daily rows in PostgreSQL" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 # Any other uid works as well, with group 0, as OpenShift gives it. A number, so that runAsNonRoot can be checked.

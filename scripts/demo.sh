@@ -120,7 +120,8 @@ if [ $use_postgres = yes ]; then
     "$gristmill" init-db --config "$folder/config.yaml"
 fi
 echo "== grinding the month into daily rows"
-"$gristmill" run --config "$folder/config.yaml" --report "$folder/report.json"
+# Where standard output is no terminal the report follows its table as one long line of JSON; it is in the file anyway.
+"$gristmill" run --config "$folder/config.yaml" --report "$folder/report.json" | sed '/^{.*}$/d'
 
 # --- the result ------------------------------------------------------------------------------------------------------
 echo

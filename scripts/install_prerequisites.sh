@@ -4,7 +4,8 @@
 #
 #   scripts/install_prerequisites.sh [-y] [--tests]
 #       -y       do not ask
-#       --tests  also what only tests need: npm and Python's venv, which fetch the chart's tools
+#       --tests  also what only tests need: npm and Python's venv, which fetch the chart's tools, and jq, which the chart's
+#                notes use
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,6 +45,7 @@ if ! has_postgres; then packages+=(postgresql); fi
 if ! has python3; then packages+=(python3); fi
 if [ $for_tests = yes ]; then
     if ! has npm; then packages+=(npm); fi
+    if ! has jq; then packages+=(jq); fi
     if ! python3 -c 'import ensurepip, venv' 2> /dev/null; then packages+=(python3-venv); fi
 fi
 need_rust=no

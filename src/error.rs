@@ -64,6 +64,8 @@ pub enum ErrorKind {
     BucketMissing,
     /// The object store refuses access.
     AccessDenied,
+    /// The certificate of the object store or of PostgreSQL is not trusted, is for another name, or has expired.
+    CertificateRefused,
     /// PostgreSQL cannot be reached, is shutting down, or has run out of a resource other than its disk.
     DatabaseUnavailable,
     /// The disk of the database server is full.
@@ -135,6 +137,7 @@ impl ErrorKind {
             | K::ClocksDiffer
             | K::BucketMissing
             | K::AccessDenied
+            | K::CertificateRefused
             | K::LoginRefused
             | K::TargetShape
             | K::PrivilegeMissing
@@ -271,6 +274,9 @@ impl ErrorKind {
             K::BucketMissing => "check storage.url",
             K::AccessDenied => {
                 "check the access and secret key, and that they may list and read the bucket (`generate` and `convert` also write and remove)"
+            }
+            K::CertificateRefused => {
+                "name the authority of the server's certificate (storage.ca_file, target.postgres.ca_file), reach the server by a name that the certificate has, and renew one that has expired"
             }
             K::LoginRefused => "check target.postgres.user, password and database",
             K::TargetShape => {

@@ -400,6 +400,7 @@ const KINDS: &[ErrorKind] = &[
     ErrorKind::ClocksDiffer,
     ErrorKind::BucketMissing,
     ErrorKind::AccessDenied,
+    ErrorKind::CertificateRefused,
     ErrorKind::DatabaseUnavailable,
     ErrorKind::DatabaseFull,
     ErrorKind::LockBusy,

@@ -99,7 +99,11 @@ impl DayState {
             // State gets half of a budget that is set; a quarter on top, since tables double when they are full.
             let budget = (bytes - held + expected).0 / 2 * 5;
             let budget = Bytes(budget.div_ceil(1 << 20) << 20);
-            let _infallible = write!(text, "; at this rate a memory_budget of {budget} would do");
+            // An upper bound: most days repeat in each hour the pods of the one before, and then hardly grow any more.
+            let _infallible = write!(
+                text,
+                "; at this rate a memory_budget of {budget} would do, and less where further rows repeat pods and labels of these"
+            );
         }
         text
     }

@@ -141,7 +141,7 @@ fn render_bytes(size: u64) -> String {
 
 /// A scalar that reads back as this text, whatever it holds.
 fn quoted(text: &str) -> String {
-    const WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "auto", "derive"];
+    const WORDS: [&str; 11] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "auto", "derive"];
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
         && !WORDS.contains(&text.to_ascii_lowercase().as_str());

@@ -51,6 +51,12 @@ fn parse_folder(rest: &str) -> Result<Location, String> {
     Ok(Location::Folder(PathBuf::from(if path.is_empty() { "/" } else { path })))
 }
 
+/// Whether what follows the host is a port, or nothing. The colons of an IPv6 address stand in brackets.
+fn has_usable_port(authority: &str) -> bool {
+    let after_host = authority.rsplit_once(']').map_or(authority, |(_, rest)| rest);
+    after_host.split_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 /// Reads `storage.endpoint`; a slash at the end is dropped. Errors as for the URL.
 pub(super) fn parse_endpoint(endpoint: &str, allow_http: bool) -> Result<String, String> {
     let (scheme, rest) = endpoint.split_once("://").ok_or("has no scheme; write https:// before it")?;
@@ -66,7 +72,8 @@ pub(super) fn parse_endpoint(endpoint: &str, allow_http: bool) -> Result<String,
     if authority.is_empty()
         || authority.starts_with(':')
         || rest.contains(['?', '#'])
-        || rest.contains(char::is_whitespace)
+        || !rest.bytes().all(|byte| byte.is_ascii_graphic())
+        || !has_usable_port(authority)
     {
         return Err("is not the address of a server; write https://host[:port]".to_owned());
     }

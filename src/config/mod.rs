@@ -2,6 +2,7 @@
 
 mod effective;
 mod expand;
+mod header_text;
 mod json_schema;
 mod load;
 mod location;
@@ -34,6 +35,7 @@ use crate::time::UsageDay;
 use crate::units::Bytes;
 
 pub use effective::{Effective, effective_yaml};
+pub use header_text::{check_control_characters, check_header_text, without_line_end};
 pub use json_schema::{json_schema, json_schema_text};
 pub use load::{Input, Resolved, load, load_resolved, parse, resolve};
 pub use pages::{commented_config, reference_page};

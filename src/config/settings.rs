@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use super::header_text::without_line_end;
 use super::problem::{Place, Problems};
 use super::registry::{self, Fallback, Key, Kind};
 use super::suggest::unknown_key;
@@ -153,7 +154,7 @@ impl Settings {
                     continue;
                 }
             };
-            let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+            let secret = without_line_end(&text);
             let fault = if secret.is_empty() {
                 Some("the file is empty; write the secret into it")
             } else if secret.contains('\0') {
@@ -264,6 +265,15 @@ impl Settings {
         match &self.at(path).state {
             State::Set(Value::Secret(secret)) => Some(secret.clone()),
             _ => None,
+        }
+    }
+
+    /// Where a secret came from, if it was not written in its place: to stand before what is wrong with it.
+    pub(super) fn secret_source(&self, path: &str) -> String {
+        match &self.at(path).origin {
+            Origin::Environment(variables) => format!("(from {}) ", variables.join(", ")),
+            Origin::SecretFile(key) => format!("(from the file of {key}) "),
+            _ => String::new(),
         }
     }
 

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret;
 
+use super::header_text::{check_control_characters, check_header_text};
 use super::location::{parse_endpoint, parse_url};
 use super::problem::Problems;
 use super::settings::Settings;
@@ -118,6 +120,7 @@ fn storage(settings: &mut Settings, problems: &mut Problems) -> Option<Storage> 
     settings.derive("storage.path_style", Value::Flag(has_endpoint), "from storage.endpoint");
     if !is_folder {
         key_pair(settings, problems);
+        header_texts(settings, problems);
     }
     Some(Storage {
         location: location?,
@@ -172,6 +175,30 @@ fn key_pair(settings: &Settings, problems: &mut Problems) {
             let text = format!("missing although {given} is given; give both, or neither to use a role");
             problems.add(settings.place(other), other, text);
         }
+    }
+}
+
+/// The access key and the region stand in a header of every request. The secret key only signs, so it may hold any character that
+/// somebody would choose.
+fn header_texts(settings: &Settings, problems: &mut Problems) {
+    let mut check = |path: &str, fault: Result<(), &'static str>| {
+        if let Err(fault) = fault {
+            let (place, from) = (settings.place(path), settings.secret_source(path));
+            problems.add(place, path, format!("{from}{fault}"));
+        }
+    };
+    for (path, is_fit) in [
+        ("storage.access_key", check_header_text as fn(&str) -> Result<(), &'static str>),
+        ("storage.secret_key", check_control_characters),
+    ] {
+        if let Some(secret) = settings.secret(path) {
+            check(path, is_fit(secret.expose_secret()));
+        }
+    }
+    if let Some(region) = settings.text("storage.region") {
+        let is_region_character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let fault = "has characters other than letters, digits, `-`, `_`, `.`; write the region's name alone";
+        check("storage.region", if region.chars().all(is_region_character) { Ok(()) } else { Err(fault) });
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Source;
 use super::expand::{Environment, Expanded, expand};
+use super::header_text::without_line_end;
 use super::problem::{Place, Problems};
 use super::registry::{COST_CATEGORY_KEYS, Kind, NODE_ROLE_KEYS};
 use super::suggest::nearest;
@@ -109,10 +110,13 @@ impl Reader<'_> {
             }
             Content::Scalar { .. } => {
                 let Some(scalar) = self.scalar(node, path) else { return Outcome::Invalid };
-                if scalar.is_null || scalar.text.is_empty() {
+                // What a variable holds is without it already; of what stands in the file itself only a secret is never printed again.
+                let is_as_written = scalar.replaced || !kind.is_secret();
+                let text = if is_as_written { &scalar.text } else { without_line_end(&scalar.text) };
+                if scalar.is_null || text.is_empty() {
                     return Outcome::Unset(scalar.replaced.then_some(scalar.shown));
                 }
-                match parse_scalar(kind, &scalar.text) {
+                match parse_scalar(kind, text) {
                     Ok(value) => Outcome::Set(value, scalar.variables),
                     // Instead of the name of a file some write the secret itself.
                     Err(fault) if kind.is_secret() || kind == Kind::SecretFile => {
@@ -256,7 +260,10 @@ impl Reader<'_> {
     fn scalar(&mut self, node: &Node, path: &str) -> Option<Scalar> {
         let Content::Scalar { text, .. } = &node.content else { return None };
         match expand(text, self.environment) {
-            Ok(Expanded { text: expanded, variables, replaced }) => {
+            Ok(Expanded { text: mut expanded, variables, replaced }) => {
+                if replaced {
+                    expanded.truncate(without_line_end(&expanded).len());
+                }
                 let is_null = !replaced && node.is_null();
                 Some(Scalar { text: expanded, shown: shown(text), variables, replaced, is_null })
             }

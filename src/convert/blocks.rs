@@ -40,14 +40,37 @@ impl<R: Read> BlockReader<R> {
         Self { reader, buffer: Vec::new(), line: 1, bytes_read: 0, has_ended: false }
     }
 
-    /// The first record with its line end; empty for an empty stream. To be called once, first.
+    /// The first record with its line end, after lines that are blank; empty for a stream that has no others. To be called
+    /// once, first.
     pub(super) fn header(&mut self) -> Result<Vec<u8>, CutError> {
-        let whole = self.fill_until_whole()?;
+        let mut whole = self.fill_until_whole()?;
         if self.buffer.starts_with(BYTE_ORDER_MARK) {
             self.buffer.drain(..BYTE_ORDER_MARK.len());
-            return Ok(self.cut_header(whole - BYTE_ORDER_MARK.len()));
+            // The line end that was added to a mark alone stays.
+            whole -= BYTE_ORDER_MARK.len();
         }
-        Ok(self.cut_header(whole))
+        while whole > 0 {
+            let blank = self.blank_lines(whole);
+            self.buffer.drain(..blank);
+            if blank < whole {
+                return Ok(self.cut_header(whole - blank));
+            }
+            whole = self.fill_until_whole()?;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Bytes of the lines at the beginning of the whole records that hold nothing but blanks; they are counted.
+    fn blank_lines(&mut self, whole: usize) -> usize {
+        let mut blank = 0;
+        for end in memchr_iter(b'\n', &self.buffer[..whole]) {
+            if !self.buffer[blank..end].trim_ascii().is_empty() {
+                break;
+            }
+            blank = end + 1;
+            self.line += 1;
+        }
+        blank
     }
 
     /// The first of the whole records: headers with a line end inside quotes are not known.
@@ -157,7 +180,18 @@ mod tests {
         assert!(matches!(blocks(b"a\n\"open\n"), Err(CutError::Row(2, RowProblem::QuoteOpen))));
         let huge = [b"a\n".as_slice(), &vec![b'x'; MOST_RECORD_BYTES + 1]].concat();
         assert!(matches!(blocks(&huge), Err(CutError::Row(2, RowProblem::TooLong { .. }))));
-        let (header, blocks) = blocks(b"").unwrap();
-        assert!(header.is_empty() && blocks.is_empty());
+        for empty in [b"".as_slice(), b"\n", b"\xEF\xBB\xBF", b"\xEF\xBB\xBF\r\n", b" \t\r\n\n  "] {
+            let (header, blocks) = blocks(empty).unwrap();
+            assert!(header.is_empty() && blocks.is_empty(), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn blank_lines_before_the_header_are_counted_and_passed_over() {
+        let text = [b"\xEF\xBB\xBF \r\n".as_slice(), &b"\n".repeat(3 << 20), b"a,b\n1,2\n"].concat();
+        let (header, blocks) = blocks(&text).unwrap();
+        assert_eq!(header, b"a,b\n");
+        assert_eq!(blocks[0].first_line, 3 + (3 << 20));
+        assert_eq!(blocks[0].bytes, b"1,2\n");
     }
 }

@@ -165,6 +165,7 @@ impl Conversion {
             files: self.files,
             total,
             objects: self.objects,
+            empty: self.inventory.empty.clone(),
             ignored: self.inventory.ignored.clone(),
             removed,
         })

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 
+use super::content::Foreign;
 use crate::error::{ErrorKind, Failure};
+
+/// Names of other files that a message lists.
+const NAMED_FILES: usize = 3;
 
 /// Why nothing was converted.
 #[derive(Debug, thiserror::Error)]
@@ -28,10 +32,48 @@ pub enum ConvertError {
         source: io::Error,
     },
     /// Nothing to convert.
-    #[error("convert: {place} holds no CSV file")]
+    #[error("convert: {place} holds no CSV file{}", beside(others))]
     NoReports {
         /// The folder or payload.
         place: String,
+        /// Names of what it holds.
+        others: Vec<String>,
+    },
+    /// Something else than reports was named.
+    #[error("convert: {what} is {found}; {}", found.advice())]
+    Foreign {
+        /// The file.
+        what: String,
+        /// What it is by its first bytes.
+        found: Foreign,
+    },
+    /// A compressed file that is no archive.
+    #[error("convert: `{}` is a file compressed with gzip, but no payload: {}; {advice}", path.display(), held(*found))]
+    NoArchive {
+        /// The file.
+        path: PathBuf,
+        /// What is in it, if it is no text that could be a report.
+        found: Option<Foreign>,
+        /// What to give in its place.
+        advice: &'static str,
+    },
+    /// A device, a pipe, or a folder where a file is needed.
+    #[error("convert: `{}` is {kind}; name a folder of CSV files, one of them, or the operator's payload (.tar.gz)", path.display())]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// There are CSV files, and nothing is in any of them.
+    #[error("convert: {place}: nothing is in any of the {count} CSV files, first `{first}`")]
+    AllEmpty {
+        /// The folder or payload.
+        place: String,
+        /// How many.
+        count: usize,
+        /// The first of them.
+        first: String,
     },
     /// More files than a delivery can have.
     #[error("convert: {place} holds more than {most} files")]
@@ -210,14 +252,38 @@ pub enum RowProblem {
     },
 }
 
+/// What a compressed file holds that is no archive.
+fn held(found: Option<Foreign>) -> String {
+    match found {
+        Some(Foreign::Empty) => "nothing is in it".to_owned(),
+        Some(found) => format!("in it is {found}"),
+        None => "in it is a single text".to_owned(),
+    }
+}
+
+/// What a folder without reports holds instead.
+fn beside(others: &[String]) -> String {
+    let named: Vec<String> = others.iter().take(NAMED_FILES).map(|name| format!("`{name}`")).collect();
+    match others.len() {
+        0 => String::new(),
+        count if count > named.len() => format!("; it holds {} and {} more", named.join(", "), count - named.len()),
+        _ => format!("; it holds {}", named.join(", ")),
+    }
+}
+
 impl ConvertError {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         use ConvertError as E;
         match self {
             E::Argument { .. } | E::OutputExists { .. } => ErrorKind::Usage,
-            E::ReportUnknown { .. } | E::NoReports { .. } => ErrorKind::ReportUnknown,
+            E::ReportUnknown { .. }
+            | E::NoReports { .. }
+            | E::Foreign { .. }
+            | E::NoArchive { .. }
+            | E::NoFile { .. } => ErrorKind::ReportUnknown,
             E::InputUnreadable { .. }
+            | E::AllEmpty { .. }
             | E::TooManyFiles { .. }
             | E::Bomb { .. }
             | E::ColumnTwice { .. }

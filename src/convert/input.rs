@@ -9,8 +9,11 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::block::Block;
 use super::blocks::{BlockReader, CutError};
+use super::content::{Foreign, LOOK_BYTES};
 use super::delivery::{Delivery, MANIFEST_NAME, MOST_MANIFEST_BYTES, base_name};
 use super::error::ConvertError;
 use super::header::Shape;
@@ -32,6 +35,8 @@ pub(super) struct Inventory {
     pub(super) delivery: Option<Delivery>,
     /// The reports by name.
     reports: BTreeMap<String, Arc<ReportFile>>,
+    /// Reports in which nothing is; they are passed over.
+    pub(super) empty: Vec<String>,
     /// Files that are no reports of this delivery.
     pub(super) ignored: Vec<String>,
 }
@@ -61,8 +66,8 @@ pub(super) enum Piece {
     End(Arc<ReportFile>),
 }
 
-/// The outcome of looking at one header.
-type Header = Result<(Shape, Vec<u8>), ConvertError>;
+/// The outcome of looking at one header; `None` where a file has none because nothing is in it.
+type Header = Result<Option<(Shape, Vec<u8>)>, ConvertError>;
 
 impl Inventory {
     /// Looks at an input.
@@ -74,6 +79,9 @@ impl Inventory {
         let source = if metadata.is_dir() {
             found.look_at_folder(path, &place)?;
             Source::Folder(path.to_owned())
+        } else if !metadata.is_file() {
+            // Opening a pipe would wait for whoever writes it, and it could not be read twice.
+            return Err(ConvertError::NoFile { path: path.to_owned(), kind: "a pipe or a device" });
         } else if payload::is_gzip(path).map_err(unreadable)? {
             found.look_at_payload(path, &place)?;
             if found.manifest.is_none() {
@@ -152,8 +160,16 @@ impl Found {
         for entry in fs::read_dir(folder).map_err(|source| unreadable(folder, source))? {
             let path = entry.map_err(|source| unreadable(folder, source))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !path.is_file() {
-                continue;
+            let is_wanted = name == MANIFEST_NAME || name.ends_with(ENDING);
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => {}
+                Ok(metadata) if is_wanted => {
+                    let kind = if metadata.is_dir() { "a folder and no file" } else { "a pipe or a device" };
+                    return Err(ConvertError::NoFile { path, kind });
+                }
+                // A link that leads nowhere, for instance.
+                Err(source) if is_wanted => return Err(unreadable(&path, source)),
+                _ => continue,
             }
             let file = || File::open(&path).map_err(|source| unreadable(&path, source));
             if name == MANIFEST_NAME {
@@ -208,27 +224,66 @@ impl Found {
                 self.others.push(name);
             }
         }
+        self.others.sort();
         if self.headers.is_empty() {
-            return Err(ConvertError::NoReports { place });
+            return Err(ConvertError::NoReports { place, others: self.others });
         }
         let mut reports = BTreeMap::new();
+        let mut empty = Vec::new();
         for (name, header) in self.headers {
-            let (shape, header) = header?;
+            let Some((shape, header)) = header? else {
+                empty.push(name);
+                continue;
+            };
             let report = ReportFile { name: name.clone(), shape: Arc::new(shape), header };
             reports.insert(name, Arc::new(report));
         }
-        self.others.sort();
-        Ok(Inventory { place, source, delivery, reports, ignored: self.others })
+        match (reports.is_empty(), empty.first(), &source) {
+            (true, Some(first), Source::File(_)) => {
+                return Err(ConvertError::Foreign { what: file_named(first), found: Foreign::Empty });
+            }
+            (true, Some(first), _) => {
+                return Err(ConvertError::AllEmpty { place, count: empty.len(), first: first.clone() });
+            }
+            _ => {}
+        }
+        for file in &empty {
+            warn!(file, "the file is empty and is passed over");
+        }
+        Ok(Inventory { place, source, delivery, reports, empty, ignored: self.others })
     }
 }
 
-fn read_header(name: &str, path: &Path, reader: impl Read) -> Header {
+fn file_named(name: &str) -> String {
+    format!("file `{name}`")
+}
+
+/// Looks at the header of a file. What is wrong with a file that is no CSV at all is that, and not what its bytes look like as one.
+fn read_header(name: &str, path: &Path, mut reader: impl Read) -> Header {
+    let mut start = Vec::with_capacity(LOOK_BYTES);
+    let looked = reader.by_ref().take(LOOK_BYTES as u64).read_to_end(&mut start);
+    looked.map_err(|source| cut_error(name, path, CutError::Io(source)))?;
+    let foreign = Foreign::of(&start).filter(|found| *found != Foreign::Empty);
+    let refuse = |found| Err(ConvertError::Foreign { what: file_named(name), found });
+    if let Some(found) = foreign.filter(|found| found.is_certain()) {
+        return refuse(found);
+    }
+    match (parse_header(name, path, start.as_slice().chain(reader)), foreign) {
+        (Err(ConvertError::Row { .. } | ConvertError::ReportUnknown { .. }), Some(found)) => refuse(found),
+        (header, _) => header,
+    }
+}
+
+fn parse_header(name: &str, path: &Path, reader: impl Read) -> Header {
     let header = BlockReader::new(reader).header().map_err(|error| cut_error(name, path, error))?;
+    if header.is_empty() {
+        return Ok(None);
+    }
     let text = std::str::from_utf8(&header)
         .map_err(|_| cut_error(name, path, CutError::Row(1, super::error::RowProblem::NotUtf8)))?;
     let mut fields = Fields::default();
     Records::new(text).next_into(&mut fields);
-    Ok((Shape::of_header(name, text, &fields)?, header))
+    Ok(Some((Shape::of_header(name, text, &fields)?, header)))
 }
 
 fn read_manifest(place: &str, path: &Path, reader: impl Read) -> Result<Vec<u8>, ConvertError> {

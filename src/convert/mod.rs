@@ -6,6 +6,7 @@
 
 mod block;
 mod blocks;
+mod content;
 mod conversion;
 mod daily;
 mod delivery;
@@ -47,6 +48,7 @@ use output::Output;
 use waiting::blocking;
 
 pub use block::Counts;
+pub use content::Foreign;
 pub use error::{ConvertError, RowProblem};
 pub use report::{ConvertReport, ConvertedFile, ConvertedObject};
 

@@ -1,7 +1,7 @@
 //! A payload (`.tar.gz`) → its files one after the other, as streams; what it unpacks to is bounded.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, PaxExtensions};
 
+use super::content::{Foreign, LOOK_BYTES, is_end_of_tar, is_tar};
 use super::error::ConvertError;
 use super::input::{buffered, name_of};
 
@@ -47,7 +48,7 @@ pub(super) fn for_each_file(
     let packed = file.get_ref().metadata().map_err(unreadable)?.len();
     let left = ALWAYS_ALLOWED_BYTES.max(packed.saturating_mul(MOST_EXPANSION));
     let bounded = Bounded { reader: MultiGzDecoder::new(file), left, is_bomb: Arc::clone(&is_bomb) };
-    let mut archive = Archive::new(bounded);
+    let mut archive = Archive::new(archive_of(path, bounded).map_err(explain)?);
     // Raw: extended headers stay entries of their own, which the library would read into memory at whatever size they claim.
     let entries = archive.entries().map_err(unreadable)?.raw(true);
     let mut extended = Extended::default();
@@ -78,6 +79,19 @@ pub(super) fn for_each_file(
         }
     }
     Ok(())
+}
+
+/// The stream from its beginning, if it is that of an archive: the library would only say that some number of its header is none.
+fn archive_of<R: Read>(path: &Path, mut reader: R) -> Result<impl Read, ConvertError> {
+    let mut start = Vec::with_capacity(LOOK_BYTES);
+    let looked = reader.by_ref().take(LOOK_BYTES as u64).read_to_end(&mut start);
+    looked.map_err(|source| ConvertError::InputUnreadable { path: path.to_owned(), source })?;
+    if !is_tar(&start) && !is_end_of_tar(&start) {
+        let found = Foreign::of(&start);
+        let advice = found.map_or("unpack it with gunzip and name the CSV file", Foreign::advice);
+        return Err(ConvertError::NoArchive { path: path.to_owned(), found, advice });
+    }
+    Ok(Cursor::new(start).chain(reader))
 }
 
 /// What stands before an entry because its own header has no room for it.

@@ -1,7 +1,7 @@
 //! CSV text → records and their fields, quotes included, without a copy of fields that have none.
 //!
 //! A quote opens a field only at its beginning; elsewhere it is a character like any other, as in the reference's reader.
-//! Line ends are LF or CR LF; empty lines are no records.
+//! Line ends are LF or CR LF; lines without anything but blanks are no records, as in the reference's reader.
 
 use std::ops::Range;
 
@@ -108,7 +108,8 @@ impl<'t> Records<'t> {
             self.at = end;
             let record = self.text[start..end].strip_suffix('\n').unwrap_or(&self.text[start..end]);
             let record = record.strip_suffix('\r').unwrap_or(record);
-            if record.is_empty() {
+            let begins_blank = record.as_bytes().first().is_none_or(u8::is_ascii_whitespace);
+            if begins_blank && record.trim_ascii().is_empty() {
                 continue;
             }
             fields.clear();

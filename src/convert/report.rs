@@ -20,6 +20,8 @@ pub struct ConvertReport {
     pub total: Counts,
     /// Every object, by key.
     pub objects: Vec<ConvertedObject>,
+    /// Reports of the delivery in which nothing is, not even a header, and which were passed over.
+    pub empty: Vec<String>,
     /// Files of the input that are no reports of the delivery.
     pub ignored: Vec<String>,
     /// Older objects of the delivery that the new ones did not overwrite and that were removed.
@@ -57,6 +59,9 @@ impl ConvertReport {
             append_line(&mut text, &format!("{} ({})", file.name, file.report), file.counts);
         }
         append_line(&mut text, "in all", self.total);
+        for name in &self.empty {
+            append(&mut text, format_args!("warning: {name} is empty and was passed over\n"));
+        }
         for name in &self.ignored {
             append(&mut text, format_args!("ignored: {name}\n"));
         }

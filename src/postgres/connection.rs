@@ -25,6 +25,7 @@ use crate::error::ErrorKind;
 use crate::postgres::error::{Finding, PostgresError, chain_of, kind_of_sqlstate};
 use crate::postgres::sql::quote;
 use crate::postgres::{refusals, retry, tls};
+use crate::runtime::certificate::CertificateFault;
 use crate::runtime::retry::RetryPolicy;
 
 /// Time a statement gets beyond the server's own timeouts before we stop listening: the server should speak first.
@@ -175,6 +176,10 @@ impl Connector {
                 )]),
                 _ => login_refused(reason),
             };
+        }
+        if let Some(fault) = CertificateFault::of(error) {
+            let fault = fault.with_fix("target.postgres.ca_file");
+            return PostgresError::CertificateRefused { place, mode: self.mode, fault };
         }
         let text = error.to_string();
         if text.contains("TLS handshake") {

@@ -82,6 +82,16 @@ pub enum PostgresError {
         /// What the TLS library said.
         reason: String,
     },
+    /// The server's certificate is not good here.
+    #[error("no trust in PostgreSQL at {place} under target.postgres.ssl_mode {mode}: {fault}")]
+    CertificateRefused {
+        /// Host and port.
+        place: String,
+        /// Name of the mode.
+        mode: &'static str,
+        /// What is wrong with it, and what to do.
+        fault: String,
+    },
     /// The file with certificate authorities is of no use.
     #[error("target.postgres.ca_file `{path}`: {reason}")]
     CaFile {
@@ -236,6 +246,7 @@ impl PostgresError {
             PostgresError::Stopped { .. } => ErrorKind::Interrupted,
             PostgresError::LoginRefused { .. } => ErrorKind::LoginRefused,
             PostgresError::Tls { .. } | PostgresError::CaFile { .. } => ErrorKind::Config,
+            PostgresError::CertificateRefused { .. } => ErrorKind::CertificateRefused,
             PostgresError::Refused { code, .. } => kind_of_sqlstate(code),
             PostgresError::LockBusy { .. } | PostgresError::WritersBusy { .. } => ErrorKind::LockBusy,
             PostgresError::ClaimLost { .. } => ErrorKind::HeldByOthers,

@@ -136,7 +136,11 @@ impl Resources {
             Some(budget) => MemoryShares::of_budget(budget),
             None => MemoryShares::of_limit(limits.memory),
         };
-        let Limits { cpus, cpu_source, memory, memory_source } = limits;
+        if let Some(text) = limits::too_little_memory(&limits) {
+            return Err(Failure::new(ErrorKind::MemoryBudget, text));
+        }
+        let Limits { cpus, memory, memory_source, .. } = limits;
+        let cpu_source = limits.cpu_source.of_cpus();
         span.in_scope(|| {
             info!(%cpus, %cpu_source, workers, %memory, %memory_source, memory_budget = %shares.budget, "limits");
         });

@@ -223,7 +223,7 @@ pub fn add_limits(report: &mut RunReport, resources: &Resources) {
     let limits = &resources.limits;
     report.run_id = resources.run_id.to_string();
     report.cpus = f64::from(u32::try_from(limits.cpus.0).unwrap_or(u32::MAX)) / 1_000.0;
-    report.cpu_source = limits.cpu_source.to_string();
+    report.cpu_source = limits.cpu_source.of_cpus().to_owned();
     report.workers = resources.pool.worker_count();
     report.memory_limit_bytes = limits.memory.0;
     report.memory_source = limits.memory_source.to_string();

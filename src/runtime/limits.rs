@@ -36,7 +36,7 @@ pub enum LimitSource {
     CgroupV1,
     /// A variable that Kubernetes fills from the pod's resources.
     DownwardApi,
-    /// The machine itself.
+    /// The machine itself; of its CPUs those on which the process may run.
     Host,
 }
 
@@ -70,6 +70,9 @@ pub const MEMORY_LIMIT_VARIABLE: &str = "GRISTMILL_MEMORY_LIMIT";
 const UNKNOWN_HOST_MEMORY: Bytes = Bytes(2 << 30);
 /// By default chunks take no more than this: it keeps any number of workers busy, whereas what a day holds has no such bound.
 const MOST_FOR_CHUNKS: Bytes = Bytes(512 << 20);
+/// The least that the kernel may allow. With 32 MiB a month of three million rows was read and written; with 24 MiB the kernel
+/// was now and then quicker than whoever watches the memory here, and a process that it ends cannot say why.
+pub const LEAST_MEMORY: Bytes = Bytes(32 << 20);
 /// Nobody asks for less than a hundredth of a CPU: a smaller whole number counts CPUs.
 const LEAST_MILLICORES: u64 = 10;
 
@@ -92,6 +95,19 @@ pub fn limits_in(places: &LimitPlaces<'_>, configured_memory: Option<Bytes>) -> 
         None => memory(places, &groups),
     };
     Limits { cpus, cpu_source, memory, memory_source }
+}
+
+/// Why the limit is too small to begin with, if it is one that the kernel keeps. One of the configuration only decides when the run
+/// stops by itself.
+pub fn too_little_memory(limits: &Limits) -> Option<String> {
+    let is_kept_by_kernel = !matches!(limits.memory_source, LimitSource::Config | LimitSource::Host);
+    (is_kept_by_kernel && limits.memory < LEAST_MEMORY).then(|| {
+        format!(
+            "the memory limit is {} ({}), at least {LEAST_MEMORY} are needed: below that the kernel may end the process before \
+             it can say what for",
+            limits.memory, limits.memory_source
+        )
+    })
 }
 
 /// Three quarters of the CPUs, rounded up: the rest waits for network and database.
@@ -129,7 +145,8 @@ impl MemoryShares {
 
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} CPUs ({}), {} of memory ({})", self.cpus, self.cpu_source, self.memory, self.memory_source)
+        let cpu_source = self.cpu_source.of_cpus();
+        write!(f, "{} CPUs ({cpu_source}), {} of memory ({})", self.cpus, self.memory, self.memory_source)
     }
 }
 
@@ -138,6 +155,19 @@ impl fmt::Display for Millicores {
         match self.0 % 1_000 {
             0 => write!(f, "{}", self.0 / 1_000),
             part => write!(f, "{}.{}", self.0 / 1_000, format!("{part:03}").trim_end_matches('0')),
+        }
+    }
+}
+
+impl LimitSource {
+    /// Who says how many CPUs there are: the quota, the request, or the machine.
+    pub fn of_cpus(self) -> &'static str {
+        match self {
+            LimitSource::Config => "configuration",
+            LimitSource::CgroupV2 => "quota, cgroup v2",
+            LimitSource::CgroupV1 => "quota, cgroup v1",
+            LimitSource::DownwardApi => "request, downward API",
+            LimitSource::Host => "host",
         }
     }
 }
@@ -202,7 +232,7 @@ impl<'a> Groups<'a> {
 }
 
 fn cpus(places: &LimitPlaces<'_>, groups: &Groups<'_>) -> (Millicores, LimitSource) {
-    let host = std::thread::available_parallelism().map_or(1, |count| count.get() as u64) * 1_000;
+    let host = host_cpus(places) * 1_000;
     let quota_v2 = || groups.least_v2(|folder| quota(&fs::read_to_string(folder.join("cpu.max")).ok()?));
     let quota_v1 = || {
         groups.least_v1("cpu", |folder| {
@@ -210,9 +240,31 @@ fn cpus(places: &LimitPlaces<'_>, groups: &Groups<'_>) -> (Millicores, LimitSour
             quota(&format!("{} {}", read("cpu.cfs_quota_us")?.trim(), read("cpu.cfs_period_us")?))
         })
     };
-    let request = || variable(places, CPU_REQUEST_VARIABLE, millicores);
-    let (cpus, source) = first_below(host, &quota_v2, &quota_v1, &request);
+    // A quota decides wherever there is one, also if it allows more than a request asks for, or than the machine has.
+    let quota = quota_v2().map(|quota| (quota, LimitSource::CgroupV2));
+    let quota = quota.or_else(|| quota_v1().map(|quota| (quota, LimitSource::CgroupV1)));
+    let request = || Some((variable(places, CPU_REQUEST_VARIABLE, millicores)?, LimitSource::DownwardApi));
+    let said = quota.or_else(request).filter(|(cpus, _)| *cpus < host);
+    let (cpus, source) = said.unwrap_or((host, LimitSource::Host));
     (Millicores(cpus.max(1)), source)
+}
+
+/// The CPUs on which the kernel lets this process run. The standard library's count has the quota in it, rounded to whole CPUs.
+fn host_cpus(places: &LimitPlaces<'_>) -> u64 {
+    let status = fs::read_to_string(places.proc_root.join("self/status")).unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let counted = list.and_then(cpu_count).filter(|count| *count > 0);
+    counted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u64))
+}
+
+/// `0-3,8` → 5
+fn cpu_count(list: &str) -> Option<u64> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.trim().split(',').map(range).try_fold(0_u64, |sum, count| sum.checked_add(count?))
 }
 
 fn memory(places: &LimitPlaces<'_>, groups: &Groups<'_>) -> (Bytes, LimitSource) {

@@ -13,8 +13,9 @@ use secrecy::ExposeSecret;
 
 use super::http::Connector;
 use super::listing::BucketLister;
+use super::sendable::{self, Checked};
 use super::{Backend, Credentials, StoreError};
-use crate::config::{Location, Storage};
+use crate::config::{Location, Storage, without_line_end};
 
 /// An idle connection is given up before servers usually close it.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
@@ -88,6 +89,7 @@ fn build_s3(storage: &Storage, bucket: &str, place: &str, requests: &Arc<AtomicU
         }
         (None, None) => {
             let builder = with_credentials_of_environment(AmazonS3Builder::new());
+            sendable::check_environment(&builder, &CREDENTIAL_KEYS).map_err(|fault| setup(&fault))?;
             let names_role = ROLE_KEYS.into_iter().any(|key| builder.get_config_value(&key).is_some());
             (builder, if names_role { Credentials::Role } else { Credentials::Machine })
         }
@@ -111,6 +113,7 @@ fn build_s3(storage: &Storage, bucket: &str, place: &str, requests: &Arc<AtomicU
         let of_bucket = endpoint_of_bucket(endpoint, bucket).ok_or_else(no_url)?;
         (of_bucket.clone(), format!("{of_bucket}/"))
     };
+    require_sendable(storage, &bucket, place)?;
     let bucket: Uri = bucket.parse().map_err(|_| no_url())?;
     let certificates = certificates(storage, place)?;
     let own = without_redirects(storage, &certificates).map_err(|error| setup(&error.to_string()))?;
@@ -120,8 +123,33 @@ fn build_s3(storage: &Storage, bucket: &str, place: &str, requests: &Arc<AtomicU
         .with_endpoint(endpoint)
         .with_client_options(client_options(storage, &certificates, place)?)
         .with_http_connector(connector);
-    let client = builder.build().map_err(|error| StoreError::setup_failed(place, &error))?;
+    let failed = |error| StoreError::setup_failed(place, &error);
+    let client = match credentials {
+        Credentials::Static => builder.build().map_err(failed)?,
+        // Whatever gives credentials out is a part of the client; what it gives is looked at before it signs.
+        Credentials::Role | Credentials::Machine => {
+            let giver = Arc::clone(builder.clone().build().map_err(failed)?.credentials());
+            builder.with_credentials(Arc::new(Checked(giver))).build().map_err(failed)?
+        }
+    };
     Ok(Backend::S3 { client, lister, credentials })
+}
+
+/// Errors: no request can be sent to where the bucket would be.
+fn require_sendable(storage: &Storage, address: &str, place: &str) -> Result<(), StoreError> {
+    if sendable::is_sendable_address(address) {
+        return Ok(());
+    }
+    let keys = if storage.endpoint.is_some() { "storage.endpoint" } else { "storage.region" };
+    let reason = if storage.path_style {
+        format!("{keys} and the bucket make no address that a request can be sent to; write https://host[:port]")
+    } else {
+        format!(
+            "{keys} and the bucket, which becomes a part of the host's name, make no address that a request can be sent to; \
+             set storage.path_style: true, as servers without a host name per bucket need it"
+        )
+    };
+    Err(StoreError::setup(place, &reason))
 }
 
 /// `https://host` → `https://bucket.host`, which the client expects for virtual-hosted addresses.
@@ -134,7 +162,7 @@ fn endpoint_of_bucket(endpoint: &str, bucket: &str) -> Option<String> {
 fn with_credentials_of_environment(builder: AmazonS3Builder) -> AmazonS3Builder {
     let environment = AmazonS3Builder::from_env();
     CREDENTIAL_KEYS.into_iter().fold(builder, |builder, key| match environment.get_config_value(&key) {
-        Some(value) => builder.with_config(key, value),
+        Some(value) => builder.with_config(key, without_line_end(&value)),
         None => builder,
     })
 }

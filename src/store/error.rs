@@ -12,6 +12,7 @@ use object_store::client::HttpError;
 use super::facts::{Facts, looks_like_code, s3_code};
 use super::list_answer::NoPage;
 use crate::error::ErrorKind;
+use crate::runtime::certificate::CertificateFault;
 
 /// Keys that a message names.
 const NAMED_KEYS: usize = 20;
@@ -122,6 +123,16 @@ pub enum StoreError {
         /// Status and code.
         source: Cause,
     },
+    /// The server cannot show a certificate that is good here.
+    #[error("{operation} `{place}`: no trust in the storage")]
+    CertificateRefused {
+        /// What was attempted.
+        operation: Operation,
+        /// Object or prefix, with the bucket.
+        place: String,
+        /// What is wrong with it, and what to do.
+        source: Cause,
+    },
     /// The object is not the one that was listed.
     #[error("object `{place}` was replaced or removed after it was listed: {difference}")]
     Changed {
@@ -192,6 +203,7 @@ impl StoreError {
             StoreError::Unavailable { .. } => ErrorKind::StorageUnavailable,
             StoreError::BucketMissing { .. } => ErrorKind::BucketMissing,
             StoreError::AccessDenied { .. } => ErrorKind::AccessDenied,
+            StoreError::CertificateRefused { .. } => ErrorKind::CertificateRefused,
             StoreError::Changed { .. } => ErrorKind::ObjectChanged,
             StoreError::KeyUnusable { .. } => ErrorKind::KeyUnusable,
             StoreError::Archived { .. } => ErrorKind::ObjectArchived,
@@ -204,6 +216,9 @@ impl StoreError {
     /// Sorts an error of the library by status, S3 code or operating system error.
     pub(super) fn classify(operation: Operation, place: String, error: &object_store::Error) -> Self {
         use object_store::Error as E;
+        if let Some(fault) = CertificateFault::of(error) {
+            return StoreError::certificate(operation, place, fault);
+        }
         let facts = Facts::of(error);
         match error {
             E::InvalidPath { source } => {
@@ -216,7 +231,10 @@ impl StoreError {
 
     /// Sorts the error of a request that the library did not make.
     pub(super) fn of_transport(operation: Operation, place: String, error: &HttpError) -> Self {
-        Facts::of(error).sorted(operation, place)
+        match CertificateFault::of(error) {
+            Some(fault) => StoreError::certificate(operation, place, fault),
+            None => Facts::of(error).sorted(operation, place),
+        }
     }
 
     /// Sorts an answer with an error status.
@@ -245,6 +263,10 @@ impl StoreError {
         }
     }
 
+    fn certificate(operation: Operation, place: String, fault: CertificateFault) -> Self {
+        StoreError::CertificateRefused { operation, place, source: Cause(fault.with_fix("storage.ca_file")) }
+    }
+
     pub(super) fn setup(place: &str, reason: &str) -> Self {
         StoreError::Setup { place: place.to_owned(), source: Cause(reason.to_owned()) }
     }
@@ -271,6 +293,10 @@ impl StoreError {
         is_named: bool,
         error: &object_store::Error,
     ) -> Self {
+        // Authorities of the storage are also those of the service that gives credentials out.
+        if let Some(fault) = CertificateFault::of(error) {
+            return StoreError::certificate(operation, place, fault);
+        }
         let facts = Facts::of(error);
         let source = Cause(format!(
             "storage.access_key is not set and the environment offers no credentials ({})",

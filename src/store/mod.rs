@@ -12,6 +12,7 @@ mod files;
 mod http;
 mod list_answer;
 mod listing;
+mod sendable;
 mod throttle;
 
 use std::collections::{BTreeSet, HashMap};
@@ -390,6 +391,7 @@ impl Store {
             Backend::Folder(_) => Some(etag.to_owned()),
             // If-Match compares strongly: a weak tag would never match.
             Backend::S3 { .. } if etag.starts_with("W/") => None,
+            Backend::S3 { .. } if !sendable::is_sendable_tag(etag) => None,
             Backend::S3 { .. } => Some(format!("\"{}\"", bare_tag(etag))),
         }
     }

@@ -35,7 +35,7 @@ pub struct RunReport {
     pub peak_memory_bytes: u64,
     /// CPUs that the process may use; a quota counts.
     pub cpus: f64,
-    /// Who says so: `cgroup v2`, `cgroup v1`, `downward API` or `host`.
+    /// Who says so: `quota, cgroup v2`, `quota, cgroup v1`, `request, downward API` or `host`.
     pub cpu_source: String,
     /// Threads that computed.
     pub workers: usize,

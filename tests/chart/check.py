@@ -4,7 +4,9 @@ import argparse
 import copy
 import difflib
 import json
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,8 @@ import yaml
 import laws
 import pages
 import program
-from tools import AWAITED, CHART, HERE, REPOSITORY, documents, helm, template
+import texts
+from tools import AWAITED, CHART, HERE, REPOSITORY, documents, helm, job_spec, template
 
 # The oldest that the chart takes, the one before and after fields became stable, the newest whose schemas are at hand.
 KUBE_VERSIONS = ["1.27.0", "1.29.0", "1.30.0", "1.31.0", "1.33.0", "1.37.0"]
@@ -40,6 +43,8 @@ def main():
         ("lint", check_lint),
         ("manifests", check_manifests),
         ("program", check_program),
+        ("texts", check_texts),
+        ("notes", check_notes),
         ("refused", check_refused),
         ("metrics", check_metrics),
         ("broken charts", check_broken_charts),
@@ -157,6 +162,77 @@ def check_program():
     return f"{len(cases)} configurations, their options and variables known to the program, no planted secret in sight", found
 
 
+def check_texts():
+    """Texts that look like numbers, truth values or dates stay what they are: in manifests, in the configuration, in the program."""
+    path = HERE / "texts.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found, compared = [], 0
+    # Names of releases and namespaces look like numbers as well; BASE first, for everything that the file does not say.
+    for release, namespace in [("run", "cost"), ("1e3", "0123"), ("123", "1e10"), ("true", "on")]:
+        code, text, error = helm(
+            "template", release, CHART, "--namespace", namespace, "--kube-version", SNAPSHOT_VERSION, "--values", BASE, "--values", path
+        )
+        if code != 0:
+            return f"{path.name}", [f"{release}: {error}"]
+        manifests = documents(text)
+        found += [f"{release} in {namespace}: {complaint}" for complaint in schema_complaints(manifests, SNAPSHOT_VERSION)]
+        found += [f"{release}: {text}" for text in texts.not_texts(manifests)]
+        for manifest in manifests:
+            if manifest["metadata"]["namespace"] != namespace:
+                found.append(f"{manifest['kind']}: namespace {manifest['metadata']['namespace']!r}, not {namespace!r}")
+        config = next(manifest["data"]["config.yaml"] for manifest in manifests if "config.yaml" in manifest.get("data", {}))
+        expected = texts.leaves(values["config"])
+        compared += len(expected)
+        found += texts.changed(expected, yaml.safe_load(config), "rendered")
+        found += texts.changed(expected, program.effective(config), "taken by the program")
+    return f"{compared} texts that look like numbers, in 4 releases", found
+
+
+def check_notes():
+    """The notes are for people inside of a cluster: the filter in them makes a Job that verifies out of the Job of a run."""
+    found = []
+    for mode in MODES:
+        values = ("--values", BASE, "--set", f"mode={mode}")
+        code, out, error = helm("install", "run", CHART, "--dry-run=client", "--namespace", "cost", *values)
+        notes = out.rpartition("\nNOTES:\n")[2]
+        filters = re.findall(r"jq '(.*)' \\$", notes, re.MULTILINE)
+        if code != 0 or len(filters) != 1:
+            found.append(f"{mode}: {error or 'the notes have no filter for jq'}")
+            continue
+        if re.search(r"^ *gristmill ", notes, re.MULTILINE):
+            found.append(f"{mode}: the notes run the program outside of the cluster")
+        text, error = template(BASE, SNAPSHOT_VERSION, "--set", f"mode={mode}")
+        spec = copy.deepcopy(job_spec(documents(text))) if text else {}
+        # What the cluster adds to the Job of a run, and refuses in another one.
+        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": "1"}}
+        spec["template"]["metadata"]["labels"] |= {"batch.kubernetes.io/controller-uid": "1", "controller-uid": "1", "job-name": "x"}
+        made = subprocess.run(
+            ["jq", filters[0]], input=json.dumps({"items": [{}, {"spec": spec}]}), capture_output=True, text=True, check=False
+        )
+        if made.returncode != 0:
+            found.append(f"{mode}: jq: {made.stderr.strip()}")
+            continue
+        found += [f"{mode}: {complaint}" for complaint in verification_complaints(json.loads(made.stdout), spec)]
+    return f"{len(MODES)} modes: a Job that verifies inside of the cluster", found
+
+
+def verification_complaints(job, run):
+    """What is wrong with the Job that verifies, made from the specification of a run."""
+    found = schema_complaints([job], SNAPSHOT_VERSION)
+    pod, labels = job["spec"]["template"]["spec"], job["spec"]["template"]["metadata"]["labels"]
+    found += laws.pod_security(pod) + laws.labels(job["spec"]["template"]["metadata"])
+    container, of_run = pod["containers"][0], run["template"]["spec"]["containers"][0]
+    if container["args"] != ["verify", "--config", "/etc/gristmill/config/config.yaml", "--against", "recompute"]:
+        found.append(f"arguments {container['args']}")
+    if container["env"] != of_run["env"] or container["volumeMounts"] != of_run["volumeMounts"]:
+        found.append("other variables or mounts than those of a run")
+    if "livenessProbe" in container or "readinessProbe" in container:
+        found.append("a probe asks a port that nothing opens")
+    if labels["app.kubernetes.io/component"] != "verify" or any("uid" in name or "job-name" in name for name in labels):
+        found.append(f"labels {labels}")
+    return found
+
+
 def planting():
     """A secret where the values allow one: a variable of the user's own, which must not travel further."""
     return ["--set", f"extraEnv[0].name=SITE_SETTING,extraEnv[0].value={program.PLANTED}"]
@@ -213,6 +289,9 @@ def check_broken_charts():
 
 def broken_chart_complaints(chart, breakage):
     """What all checks of manifests say about a broken copy."""
+    if breakage["values"] == "texts":
+        text, error = template(BASE, SNAPSHOT_VERSION, "--values", HERE / "texts.yaml", chart=chart)
+        return [error] if error else texts.not_texts(documents(text))
     path = CHART / f"ci/{breakage['values']}-values.yaml"
     text, error = template(path, SNAPSHOT_VERSION, *planting(), chart=chart)
     if error:

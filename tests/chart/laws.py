@@ -21,6 +21,8 @@ def complaints(manifests, kube_version, values):
         name = f"{manifest['kind']} {manifest['metadata']['name']}"
         if manifest["metadata"].get("namespace") != "cost":
             found.append(f"{name}: not in the release's namespace")
+        if manifest["kind"] == "Job" and "ttlSecondsAfterFinished" not in manifest["spec"]:
+            found.append(f"{name}: stays when the release is gone")
         for metadata, pod in pod_templates(manifest):
             found += [f"{name}: {text}" for text in pod_security(pod) + pod_life(pod, values) + labels(metadata)]
     names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
@@ -85,6 +87,8 @@ def pod_life(pod, values):
             found.append("the report is read from /dev/termination-log only")
         if "command" in container:
             found.append("command replaces the image's entry point")
+        if container.get("readinessProbe", {"initialDelaySeconds": 1}).get("initialDelaySeconds", 0) < 1:
+            found.append("readiness is asked for before the port can be open")
         names = [variable["name"] for variable in container.get("env", [])]
         if len(set(names)) != len(names):
             found.append(f"a variable is set twice: {names}")

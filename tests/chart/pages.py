@@ -1,7 +1,9 @@
 """What the chart takes from elsewhere -> values.schema.json and README.md of the chart.
 
 The configuration's schema (config/config.schema.json) becomes the schema of the value `config`, without keys being required
-(the chart fills some) and with secrets as references only; the table of values in README.md is made from values.schema.json.
+(the chart fills some), with secrets as references only, and with texts as texts only: the program reads `org_id: 0123456` as it is
+written, but Helm makes numbers, truth values and octal numbers of what has no quotes. The table of values in README.md is made
+from values.schema.json.
 """
 
 import copy
@@ -16,13 +18,20 @@ SCHEMA = CHART / "values.schema.json"
 README = CHART / "README.md"
 BEGIN = "<!-- made from values.schema.json: scripts/test_chart.sh --update -->\n"
 END = "<!-- end of the table -->"
+# What a value says that Helm has turned into something else: the words are those of the message, since a schema has no others.
+QUOTED = {
+    "const": "a text in quotes (on the command line: --set-string), since a number, true, on or yes without them is not passed on as written"
+}
+NO_TEXT = {"if": {"type": ["number", "boolean"]}, "then": {"$ref": "#/definitions/quoted"}}
 REFERENCE = {"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$"}
 
 
 def expected():
     """Path -> text, as it should be."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    schema["definitions"] = {"quoted": QUOTED}
     schema["properties"]["config"] = config_schema()
+    with_hints(schema)
     readme = README.read_text(encoding="utf-8")
     head, _, rest = readme.partition(BEGIN)
     _, _, tail = rest.partition(END)
@@ -41,7 +50,7 @@ def config_schema():
         "The program's configuration (config/config.yaml in the repository shows every key); s3, postgres and metrics "
         "fill in what they say. Secrets are references such as ${NAME} only: this becomes a ConfigMap."
     )
-    return without_secrets(schema, is_root=True)
+    return texts_only(without_secrets(schema, is_root=True))
 
 
 def without_secrets(schema, is_root=False):
@@ -55,6 +64,52 @@ def without_secrets(schema, is_root=False):
         for name in {"url", "endpoint"} & schema["properties"].keys():
             schema["properties"][name]["not"] = {"type": "string", "pattern": "//[^/]*@"}
     return schema
+
+
+def texts_only(schema):
+    """Copies a schema; what may be a text may not be a number or a truth value as well."""
+    if isinstance(schema, list):
+        return [texts_only(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    copied = {key: texts_only(part) for key, part in schema.items()}
+    types = copied.get("type")
+    if isinstance(types, list) and "string" in types:
+        kept = [name for name in types if name not in ("number", "integer", "boolean")]
+        copied["type"] = kept[0] if len(kept) == 1 else kept
+    forms = copied.get("anyOf")
+    # A number without a range is one that somebody wrote in place of a text.
+    if isinstance(forms, list) and {"type": "number"} in forms:
+        copied["anyOf"] = [form for form in forms if form != {"type": "number"}]
+    return copied
+
+
+def with_hints(schema):
+    """Adds to every place of a text what to do about a number or a truth value there."""
+    if isinstance(schema, list):
+        for part in schema:
+            with_hints(part)
+    if not isinstance(schema, dict):
+        return
+    if is_text(schema):
+        # Nothing else is said about a value that is no text.
+        forms = {name: schema.pop(name) for name in ("type", "anyOf") if name in schema}
+        schema.update(NO_TEXT, **{"else": forms})
+        return
+    for name, part in schema.items():
+        if name == "properties":
+            for inner in part.values():
+                with_hints(inner)
+        elif name in ("items", "additionalProperties", "anyOf"):
+            with_hints(part)
+
+
+def is_text(schema):
+    """Whether a value is a text, perhaps null, and neither one of some words nor anything else."""
+    forms = schema.get("anyOf", [schema])
+    types = [form.get("type") for form in forms]
+    types = {name for entry in types for name in (entry if isinstance(entry, list) else [entry])}
+    return "string" in types and types <= {"string", "null"}
 
 
 def leaves(schema, path=()):
@@ -87,6 +142,7 @@ def table(schema, values):
 
 def kind(part):
     """Type, choices and range in a few words."""
+    part = {**part, **part.get("else", {})}
     if "enum" in part:
         return ", ".join(part["enum"])
     if "anyOf" in part:

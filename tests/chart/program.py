@@ -89,6 +89,20 @@ def mount(pod, container, texts, folder):
     return config, yaml.safe_load(config.read_text(encoding="utf-8"))
 
 
+def effective(text):
+    """A configuration as the program takes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "config.yaml")
+        # Files of secrets and authorities are somewhere else here.
+        secrets = Path(folder, "secret")
+        secrets.write_text(PLANTED, encoding="utf-8")
+        path.write_text(re.sub(rf"{MOUNTS}secrets/\S+", str(secrets), text), encoding="utf-8")
+        ended = run(["config", "--config", path], {})
+    if ended.returncode != 0:
+        raise AssertionError(f"gristmill config ended with {ended.returncode}: {ended.stderr.strip()}")
+    return yaml.safe_load(ended.stdout)
+
+
 def without_awaited(text):
     """The configuration without the sections that the program does not have yet."""
     config = yaml.safe_load(text)

@@ -46,9 +46,34 @@ def dockerfile():
     last = text.rpartition("\nFROM ")[2]
     if not last.startswith("scratch\n") or "\nUSER 65532:0\n" not in last or "\nRUN" in last:
         found.append("Dockerfile: the final stage must be what was assembled, on nothing, for a numeric user with group 0")
+    if re.search(r"^#\s*(syntax|check|escape)\s*=", text, re.MULTILINE):
+        found.append("Dockerfile: a directive for the parser, which may need a registry, and nothing needs it")
+    if "TARGETARCH" in text or "TARGETPLATFORM" in text:
+        found.append("Dockerfile: classic builders leave variables of the platform empty; ask uname")
+    found += page_complaints(text)
+    # A label is worth something if it says something without any argument.
+    defaults = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE))
+    for name, value in re.findall(r"org\.opencontainers\.image\.(\w+)=\"([^\"]*)\"", text):
+        filled = re.sub(r"\$\{(\w+)\}", lambda argument: defaults.get(argument[1], ""), value)
+        if not filled.strip():
+            found.append(f"Dockerfile: the label {name} is empty unless somebody fills it")
     for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
         if image != "scratch" and (":" not in image or image.endswith(":latest")):
             found.append(f"Dockerfile: {image} has no version")
+    return found
+
+
+def page_complaints(text):
+    """The step that chooses the allocator's page size, run with the names that machines have."""
+    step = re.search(r"^RUN (case .*) > /page$", text, re.MULTILINE)
+    if step is None:
+        return ["Dockerfile: no step chooses the allocator's page size"]
+    found = []
+    for machine, expected in {"aarch64": "16", "arm64": "16", "x86_64": "12"}.items():
+        script = f"uname() {{ echo {machine}; }}\n{step[1]}"
+        ended = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        if ended.stdout.strip() != expected:
+            found.append(f"Dockerfile: pages of 2^{ended.stdout.strip()} bytes on {machine}, expected 2^{expected}")
     return found
 
 

@@ -68,6 +68,7 @@ async fn a_day_that_does_not_fit_says_what_it_needs_and_what_it_needs_is_enough(
             "label key `app` varies most",
             "groups with the rows that they become",
             "at this rate a memory_budget of",
+            "would do, and less where further rows repeat pods and labels of these",
         ],
     );
     assert!(written(folder.path()).values().all(Vec::is_empty), "nothing is written");
@@ -131,6 +132,20 @@ async fn a_full_process_stops_by_itself() {
         (&ended.report["memory_limit_bytes"], &ended.report["memory_source"]),
         (&json!(4 << 20), &json!("configuration"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_in_which_the_kernel_would_be_quicker_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = hostile(folder.path(), &DAYS[..1], 10, json!({}));
+    for command in ["run", "plan", "check"] {
+        let invocation = Invocation::with(command, &settings).variable("GRISTMILL_MEMORY_LIMIT", "25165824");
+        let ended = invocation.run().await;
+        ended.expect(78, &["the memory limit is 24.0 MiB (downward API), at least 32.0 MiB are needed"]);
+    }
+    assert!(written(folder.path()).is_empty());
+    let invocation = Invocation::with("run", &settings).variable("GRISTMILL_MEMORY_LIMIT", "300000000");
+    invocation.run().await.expect(0, &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

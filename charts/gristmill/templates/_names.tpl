@@ -16,8 +16,8 @@
 {{- end -}}
 
 {{- define "gristmill.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "gristmill.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "gristmill.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "gristmill.labels" -}}
@@ -48,4 +48,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "gristmill.configMapName" -}}
 {{- default (include "gristmill.fullname" .) .Values.existingConfigMap -}}
+{{- end -}}
+
+{{/* A filter for jq: the Jobs of the runs -> a Job that verifies what they wrote. Probes would ask a port that only a run opens, and
+a label of its own keeps its pod out of metrics and alerts. */}}
+{{- define "gristmill.verifyFilter" -}}
+.items[-1].spec.template | {apiVersion: "batch/v1", kind: "Job", metadata: {name: "{{ include "gristmill.fullname" . }}-verify"}, spec: {backoffLimit: 0, ttlSecondsAfterFinished: 3600, template: {metadata: {labels: (.metadata.labels | with_entries(select(.key | test("controller-uid|job-name|completion-index") | not)) + {"app.kubernetes.io/component": "verify"})}, spec: (.spec | .containers[0] |= (del(.readinessProbe, .livenessProbe, .ports) | .args = ["verify"] + .args[1:3] + ["--against", "recompute"]))}}}
 {{- end -}}

@@ -23,16 +23,16 @@ annotations:
 {{- define "gristmill.podSpec" -}}
 {{- $values := .root.Values -}}
 restartPolicy: Never
-serviceAccountName: {{ .serviceAccount }}
+serviceAccountName: {{ .serviceAccount | quote }}
 automountServiceAccountToken: {{ $values.serviceAccount.automountToken }}
 enableServiceLinks: false
-terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
+terminationGracePeriodSeconds: {{ int $values.terminationGracePeriodSeconds }}
 {{- with $values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
@@ -81,11 +81,13 @@ containers:
     {{- if and $values.metrics.enabled (eq .component "run") }}
     ports:
       - name: metrics
-        containerPort: {{ $values.metrics.port }}
+        containerPort: {{ int $values.metrics.port }}
         protocol: TCP
     {{- if $values.metrics.probes }}
+    # The port opens a moment after the start; who asks before that only leaves a warning behind.
     readinessProbe:
       httpGet: {path: /readyz, port: metrics}
+      initialDelaySeconds: 5
       periodSeconds: 10
       timeoutSeconds: 5
     # Five minutes without an answer is a process that hangs: it never computes where it answers.
@@ -120,21 +122,21 @@ containers:
 volumes:
   - name: config
     configMap:
-      name: {{ .configMap }}
+      name: {{ .configMap | quote }}
       items:
-        - key: {{ ternary $values.existingConfigMapKey "config.yaml" (ne $values.existingConfigMap "") }}
+        - key: {{ ternary $values.existingConfigMapKey "config.yaml" (ne $values.existingConfigMap "") | quote }}
           path: config.yaml
   {{- range $of := list "s3" "postgres" }}
   {{- with get $values $of }}
   {{- if .ca.existingConfigMap }}
   - name: {{ $of }}-ca
     configMap:
-      name: {{ .ca.existingConfigMap }}
+      name: {{ .ca.existingConfigMap | quote }}
       items: [{key: {{ .ca.key | quote }}, path: ca.crt}]
   {{- else if .ca.existingSecret }}
   - name: {{ $of }}-ca
     secret:
-      secretName: {{ .ca.existingSecret }}
+      secretName: {{ .ca.existingSecret | quote }}
       items: [{key: {{ .ca.key | quote }}, path: ca.crt}]
   {{- end }}
   {{- end }}
@@ -145,7 +147,7 @@ volumes:
   {{- if .existingSecret }}
   - name: s3-secret
     secret:
-      secretName: {{ .existingSecret }}
+      secretName: {{ .existingSecret | quote }}
       defaultMode: 0440
       items: [{key: {{ .accessKeyKey | quote }}, path: access_key}, {key: {{ .secretKeyKey | quote }}, path: secret_key}]
   {{- end }}
@@ -154,7 +156,7 @@ volumes:
   {{- if .existingSecret }}
   - name: postgres-secret
     secret:
-      secretName: {{ .existingSecret }}
+      secretName: {{ .existingSecret | quote }}
       defaultMode: 0440
       items: [{key: {{ .passwordKey | quote }}, path: password}]
   {{- end }}

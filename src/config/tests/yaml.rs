@@ -1,8 +1,10 @@
 //! What YAML can do to a program, and that it does not.
 
 use proptest::prelude::*;
+use secrecy::ExposeSecret;
 
-use super::{Attempt, POSTGRES, with};
+use super::{Attempt, FILE, POSTGRES, with};
+use crate::config::ReferenceFrom;
 
 #[test]
 fn syntax_errors_have_a_position_and_no_content() {
@@ -149,4 +151,48 @@ proptest! {
         let path = keys[index % keys.len()].path;
         let _ = Attempt::new(POSTGRES).set(&format!("{path}={value}")).resolve();
     }
+}
+
+#[test]
+fn texts_that_look_like_numbers_truth_values_or_dates_stay_as_they_are_written() {
+    for text in
+        ["0123456", "1.10", "1e10", "0x1F", "0o17", "1_000", "on", "Yes", "true", "2025-10-01", "12:30:45", ".5", "+1"]
+    {
+        let number_like = with(&with(FILE, "org1234567", text), "my-cluster", text);
+        for attempt in [
+            Attempt::new(&number_like),
+            Attempt::new(FILE).set(&format!("organization.org_id={text}")).set(&format!("source.cluster_id={text}")),
+            Attempt::new(with(&with(FILE, "org1234567", "'${T}'"), "my-cluster", "'${T}'")).env("T", text),
+            Attempt::new(with(&with(FILE, "org1234567", &format!("\"{text}\"")), "my-cluster", &format!("'{text}'"))),
+        ] {
+            let config = attempt.config();
+            assert_eq!((config.org_id.as_str(), config.source.cluster_id.as_str()), (text, text));
+            assert_eq!(config.source.cluster_alias, text);
+        }
+        let listed = format!("{FILE}reference: {{enabled_tag_keys: [{text}, '{text}']}}\n");
+        let Some(ReferenceFrom::Inline { enabled_tag_keys, .. }) =
+            Attempt::new(listed).resolve().ok().map(|resolved| resolved.config.reference.from.clone())
+        else {
+            panic!("{text} is a key")
+        };
+        assert_eq!(enabled_tag_keys, [text, text]);
+        // What `config` prints gives the same again, to this program and to any other reader of YAML.
+        let printed = Attempt::new(&number_like).effective();
+        assert_eq!(Attempt::new(&printed).config().org_id, text, "{printed}");
+    }
+}
+
+#[test]
+fn one_line_end_at_the_end_of_a_value_is_no_part_of_it() {
+    let text = with(FILE, "cluster_id: my-cluster", "cluster_id: '${C}'");
+    for (value, expected) in [("a\n", "a"), ("a\r\n", "a"), ("a", "a"), ("a\n\n", "a\n")] {
+        assert_eq!(Attempt::new(&text).env("C", value).config().source.cluster_id, expected);
+    }
+    assert!(Attempt::new(&text).env("C", "\n").problems().contains("source.cluster_id: missing"));
+    // A secret loses it also where it stands in the file; other texts there are as they are written.
+    let block = with(POSTGRES, "    user: writer\n", "    user: writer\n    password: |\n      word\n");
+    let password = Attempt::new(block).config().postgres.and_then(|postgres| postgres.password);
+    assert_eq!(password.as_ref().map(ExposeSecret::expose_secret), Some("word"));
+    let quoted = with(FILE, "cluster_id: my-cluster", "cluster_id: \"a\\n\"");
+    assert_eq!(Attempt::new(quoted).config().source.cluster_id, "a\n");
 }

@@ -54,6 +54,85 @@ fn host_cpus() -> (Millicores, LimitSource) {
     (Millicores(count * 1_000), LimitSource::Host)
 }
 
+/// A machine with four CPUs on which the process may run.
+fn machine_of_four(groups: &str) -> Machine {
+    let machine = Machine::new(groups);
+    machine.write(
+        "proc/self/status",
+        "Name:\tgristmill\nCpus_allowed:\t8f\nCpus_allowed_list:\t0-2,7\nMems_allowed:\t1\n",
+    );
+    machine
+}
+
+#[test]
+fn cpus_of_the_host_are_those_on_which_the_process_may_run() {
+    assert_eq!(machine_of_four("0::/\n").cpus(), (Millicores(4_000), LimitSource::Host));
+    let cases = [("0", Some(1)), ("0-63", Some(64)), ("\t1,3-5 ", Some(4)), ("", None), ("x", None), ("5-3", None)];
+    for (list, expected) in cases {
+        assert_eq!(cpu_count(list), expected, "{list}");
+    }
+    // The kernel's own file, whatever quota this test runs under.
+    let real = limits(None);
+    assert!(real.cpus.0 <= 1_000 * cpu_count_of_this_process(), "{real}");
+}
+
+fn cpu_count_of_this_process() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    cpu_count(list).unwrap()
+}
+
+#[test]
+fn a_quota_decides_before_a_request_and_a_request_before_the_host() {
+    let v2 = |quota: &'static str| ("0::/\n", vec![("cgroup/cpu.max", quota)]);
+    let v1 = |quota: &'static str| {
+        let files = vec![("cgroup/cpu/cpu.cfs_quota_us", quota), ("cgroup/cpu/cpu.cfs_period_us", "100000\n")];
+        ("1:cpu:/\n", files)
+    };
+    let none = ("0::/\n", vec![]);
+    let cases = [
+        // Quota 1.5 and request 500m: the process may compute on one and a half.
+        (v2("150000 100000\n"), "500", (1_500, LimitSource::CgroupV2), "1.5 CPUs (quota, cgroup v2)"),
+        (v1("150000\n"), "500", (1_500, LimitSource::CgroupV1), "1.5 CPUs (quota, cgroup v1)"),
+        (v2("150000 100000\n"), "", (1_500, LimitSource::CgroupV2), "1.5 CPUs (quota, cgroup v2)"),
+        (v2("50000 100000\n"), "2000", (500, LimitSource::CgroupV2), "0.5 CPUs (quota, cgroup v2)"),
+        (v2("max 100000\n"), "500", (500, LimitSource::DownwardApi), "0.5 CPUs (request, downward API)"),
+        (v1("-1\n"), "1500", (1_500, LimitSource::DownwardApi), "1.5 CPUs (request, downward API)"),
+        (none.clone(), "500", (500, LimitSource::DownwardApi), "0.5 CPUs (request, downward API)"),
+        // More than the machine has: the machine decides, and not a request below it.
+        (v2("900000 100000\n"), "500", (4_000, LimitSource::Host), "4 CPUs (host)"),
+        (none.clone(), "64000", (4_000, LimitSource::Host), "4 CPUs (host)"),
+        (none, "", (4_000, LimitSource::Host), "4 CPUs (host)"),
+    ];
+    for ((groups, files), request, (millicores, source), text) in cases {
+        let mut machine = machine_of_four(groups);
+        files.iter().for_each(|(path, content)| {
+            machine.write(path, content);
+        });
+        machine.variables = vec![(CPU_REQUEST_VARIABLE, request)];
+        assert_eq!(machine.cpus(), (Millicores(millicores), source), "{files:?} {request}");
+        let limits = machine.limits(None).to_string();
+        assert!(limits.starts_with(text), "{limits}");
+    }
+}
+
+#[test]
+fn a_limit_below_the_least_is_refused_if_the_kernel_keeps_it() {
+    let limits = |memory: u64, memory_source| Limits {
+        cpus: Millicores(1_000),
+        cpu_source: LimitSource::Host,
+        memory: Bytes(memory),
+        memory_source,
+    };
+    for source in [LimitSource::CgroupV2, LimitSource::CgroupV1, LimitSource::DownwardApi] {
+        let text = too_little_memory(&limits(24 << 20, source)).unwrap();
+        assert!(text.contains("24.0 MiB") && text.contains("32.0 MiB") && text.contains(&source.to_string()), "{text}");
+        assert_eq!(too_little_memory(&limits(32 << 20, source)), None);
+    }
+    assert_eq!(too_little_memory(&limits(4 << 20, LimitSource::Config)), None);
+    assert_eq!(too_little_memory(&limits(16 << 20, LimitSource::Host)), None);
+}
+
 #[test]
 fn without_any_limit_the_machine_is_the_limit() {
     let machine = Machine::new("0::/\n");
@@ -158,7 +237,7 @@ fn workers_are_three_quarters_rounded_up() {
 fn limits_are_told_with_their_origin() {
     let machine = Machine::new("0::/\n");
     machine.write("cgroup/memory.max", "268435456\n").write("cgroup/cpu.max", "250000 1000000\n");
-    assert_eq!(machine.limits(None).to_string(), "0.25 CPUs (cgroup v2), 256 MiB of memory (cgroup v2)");
+    assert_eq!(machine.limits(None).to_string(), "0.25 CPUs (quota, cgroup v2), 256 MiB of memory (cgroup v2)");
 }
 
 #[test]

@@ -21,7 +21,7 @@ async fn a_csv_of_no_known_report_is_named() {
     bed.write("pods.csv", csv(POD_HEADER, &[pod_row(DAY, 0, "p", "n", "")]));
     expect_refused(&bed, &bed.convert(&[]).await, &["`odd.csv`", "2 columns", "no known report", "docs/convert.md"]);
     let empty = Bed::with("empty.csv", "");
-    expect_refused(&empty, &empty.convert(&[]).await, &["`empty.csv`", "no known report"]);
+    expect_refused(&empty, &empty.convert(&[]).await, &["nothing is in any of the 1 CSV files", "`empty.csv`"]);
     let twice = Bed::with("nodes.csv", format!("{NODE_HEADER},Node\n"));
     expect_refused(&twice, &twice.convert(&[]).await, &["`nodes.csv`", "column `node` twice"]);
 }

@@ -1,6 +1,7 @@
 //! The operator's CSV reports, converted by the program and read by a run; payloads, threads, bad input.
 
 mod bad;
+mod foreign;
 mod good;
 mod store;
 

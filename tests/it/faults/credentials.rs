@@ -1,6 +1,6 @@
 //! Credentials that expire, certificates of a private authority, and proxies: real servers inside the test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +26,10 @@ const SECRET: &str = "a-secret-of-a-role";
 fn tls() -> (TlsAcceptor, PathBuf) {
     let server = database::throwaway_server();
     let (certificate, key) = server.certificate_files();
+    (acceptor(&certificate, &key), server.ca_file())
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> TlsAcceptor {
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -34,7 +38,39 @@ fn tls() -> (TlsAcceptor, PathBuf) {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), server.ca_file())
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A certificate for `localhost` of the same authority, which was good on a day of the past.
+fn expired(folder: &Path) -> PathBuf {
+    let of_server = database::throwaway_server().socket_folder().to_owned();
+    let settings = format!(
+        "[ca]\ndefault_ca = own\n[own]\ndatabase = index\nnew_certs_dir = .\nserial = serial\ncertificate = {of_server}/ca.pem\n\
+         private_key = {of_server}/ca.key\ndefault_md = sha256\npolicy = any\nx509_extensions = names\n[any]\n\
+         commonName = supplied\n[names]\nsubjectAltName = DNS:localhost\nbasicConstraints = CA:FALSE\n"
+    );
+    for (name, text) in [("ca.conf", settings.as_str()), ("index", ""), ("serial", "07\n")] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let dates = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"];
+    let signed = std::process::Command::new("openssl")
+        .args([
+            "ca",
+            "-batch",
+            "-config",
+            "ca.conf",
+            "-notext",
+            "-out",
+            "expired.pem",
+            "-in",
+            &format!("{of_server}/server.csr"),
+        ])
+        .args(dates)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    folder.join("expired.pem")
 }
 
 /// Who gives credentials out, each in its own protocol.
@@ -219,14 +255,32 @@ async fn a_storage_behind_tls_needs_its_authority_and_its_name() {
     let output = tempfile::tempdir().unwrap();
     let mut settings = into_csv(from_server(settings(output.path(), DAYS[0], DAYS[1]), &server), output.path());
     settings["storage"]["allow_http"] = json!(false);
-    settings["storage"]["retries"] = json!(0);
-    Invocation::with("run", &settings).run().await.expect(75, &["cannot be reached", "certificate"]);
+    // What is not trusted now is not trusted in a minute either: no attempt is made again.
+    let refused = |says: &'static str| ["no trust in the storage", "storage.ca_file", says];
+    for command in ["run", "check", "plan"] {
+        let ended = Invocation::with(command, &settings).run().await;
+        ended.expect(78, &refused("signed by an authority that is not trusted here"));
+        assert!(!ended.all_text().contains("trying again"), "{command}");
+    }
     settings["storage"]["ca_file"] = json!(ca_file);
     Invocation::with("run", &settings).run().await.expect(0, &["written"]);
     // The same server under a name that its certificate does not have.
     let endpoint = server.endpoint().replace("localhost", "127.0.0.1");
     settings["storage"]["endpoint"] = json!(endpoint);
-    Invocation::with("run", &settings).run().await.expect(75, &["cannot be reached", "certificate"]);
+    Invocation::with("run", &settings).run().await.expect(78, &refused("is for another name"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_expired_is_refused_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, key) = database::throwaway_server().certificate_files();
+    let server = S3Server::start_tls(acceptor(&expired(folder.path()), &key)).await;
+    Delivery::of(&DAYS, 1.0).store(&server);
+    let mut settings = into_csv(from_server(settings(folder.path(), DAYS[0], DAYS[1]), &server), folder.path());
+    settings["storage"]["allow_http"] = json!(false);
+    settings["storage"]["ca_file"] = json!(database::throwaway_server().ca_file());
+    let ended = Invocation::with("run", &settings).run().await;
+    ended.expect(78, &["no trust in the storage", "has expired or is not valid yet", "look at the clock"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
