@@ -363,6 +363,11 @@ impl StoreError {
         }
     }
 
+    pub(super) fn odd_removal(place: &str) -> Self {
+        let source = Cause("it is about an object that nobody asked to remove".to_owned());
+        StoreError::AnswerUnusable { operation: Operation::Remove, place: place.to_owned(), source }
+    }
+
     pub(super) fn no_address(operation: Operation, place: String) -> Self {
         let source = Cause("no address can be made of storage.endpoint, the bucket and the prefix".to_owned());
         StoreError::Refused { operation, place, source }

@@ -18,13 +18,14 @@ mod throttle;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes as Buffer;
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -294,7 +295,11 @@ impl Store {
                 self.require_credentials(operation, "").await?;
                 let key_of: HashMap<Path, &String> = paths.iter().cloned().zip(keys).collect();
                 let mut answers = client.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
-                while let Some(answer) = answers.next().await {
+                // The library gives up its thread over an answer about a key that nobody asked to remove.
+                while let Some(answer) = AssertUnwindSafe(answers.next()).catch_unwind().await.unwrap_or_else(|_| {
+                    outcome = Err(StoreError::odd_removal(&self.inner.place));
+                    None
+                }) {
                     match answer {
                         Ok(path) => key_of.get(&path).copied().into_iter().for_each(note),
                         Err(error) => outcome = outcome.and(Err(self.error(operation, "", error))),

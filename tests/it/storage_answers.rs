@@ -195,6 +195,17 @@ async fn times_in_another_form_are_permanent_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_about_objects_that_nobody_asked_to_remove_is_an_error() {
+    let bed = Bed::new().await;
+    bed.server.deviate(Deviation { odd_removals: true, ..Deviation::default() });
+    let store = gristmill::store::Store::new(&crate::bucket::in_process(&bed.server)).unwrap();
+    let keys = DAYS.map(pod_key).to_vec();
+    let error = gristmill::error::Failure::from(store.delete(&keys).await.unwrap_err()).full_text();
+    assert!(error.contains("3 objects") && error.contains("nobody asked to remove"), "{error}");
+    assert_eq!(bed.server.keys().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_under_a_key_that_cannot_be_addressed_fails_its_day_alone() {
     let bed = Bed::new().await;
     let key = pod_key(DAYS[1]);

@@ -21,6 +21,8 @@ pub struct Deviation {
     pub clock_differs: bool,
     /// Every request is sent on to this address.
     pub redirect: Option<String>,
+    /// Removals are answered for keys that nobody asked to remove.
+    pub odd_removals: bool,
     /// The time of the last upload has this form wherever it is told.
     pub last_modified: Option<String>,
 }

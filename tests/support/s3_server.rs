@@ -704,6 +704,11 @@ impl S3 for Backend {
         check_bucket(&input.bucket)?;
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in input.delete.objects {
+            if self.0.deviation.lock().unwrap().odd_removals {
+                let (key, code) = (Some(format!("{}-of-another", object.key)), Some("InternalError".to_owned()));
+                errors.push(Error { key, code, message: Some("no".to_owned()), ..Error::default() });
+                continue;
+            }
             if self.0.refuses_deletes.load(Ordering::Relaxed) {
                 let code = Some("AccessDenied".to_owned());
                 errors.push(Error { key: Some(object.key), code, message: Some("no".to_owned()), ..Error::default() });
