@@ -42,6 +42,15 @@ pub struct ChunkCounts {
     pub row_count: u64,
     /// Rows per day of the window.
     pub rows_of_days: Vec<(UsageDay, u64)>,
+    /// First and last day of rows outside of the window.
+    pub outside: Option<(UsageDay, UsageDay)>,
+}
+
+impl ChunkCounts {
+    fn note_outside(&mut self, day: UsageDay) {
+        let (first, last) = self.outside.unwrap_or((day, day));
+        self.outside = Some((first.min(day), last.max(day)));
+    }
 }
 
 /// Why a chunk cannot be aggregated.
@@ -132,7 +141,7 @@ pub fn ingest(
     for batch in batches {
         let batch = batch?;
         counts.row_count += batch.row_count as u64;
-        for (day, rows) in day_runs(chunk, &batch)? {
+        for (day, rows) in day_runs(chunk, &batch, &mut counts)? {
             days[day].add(chunk, &batch, rows)?;
             days[day].account()?;
         }
@@ -145,12 +154,18 @@ pub fn ingest(
 }
 
 /// Runs of rows of one day: positions among the chunk's days and rows.
-fn day_runs(chunk: &Chunk<'_>, batch: &Batch) -> Result<Vec<(usize, Range<usize>)>, IngestError> {
+fn day_runs(
+    chunk: &Chunk<'_>,
+    batch: &Batch,
+    counts: &mut ChunkCounts,
+) -> Result<Vec<(usize, Range<usize>)>, IngestError> {
     let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
     let mut start = 0;
     while start < batch.row_count {
         let end = batch.times.run_end(start);
-        if let Some(day) = batch.times.day(start).filter(|day| chunk.window.contains(*day)) {
+        let day = batch.times.day(start);
+        day.filter(|day| !chunk.window.contains(*day)).into_iter().for_each(|day| counts.note_outside(day));
+        if let Some(day) = day.filter(|day| chunk.window.contains(*day)) {
             let position = chunk.days.iter().position(|state| state.day == day);
             if position.is_none() && chunk.given_up.contains(&day) {
                 start = end;

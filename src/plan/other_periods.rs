@@ -18,7 +18,13 @@ pub struct OtherPeriods {
 impl OtherPeriods {
     /// Notes an object if none of its rows is of the month of its folder, or none of the window although its name is of a day there.
     pub fn note(&mut self, window: Window, object: &ObjectInfo, footer: &Footer) {
-        let Some((first, last)) = days_of(footer) else { return };
+        if let Some((first, last)) = days_of(footer) {
+            self.note_days(window, object, first, last);
+        }
+    }
+
+    /// The same for an object whose rows are known to lie between two days.
+    pub fn note_days(&mut self, window: Window, object: &ObjectInfo, first: UsageDay, last: UsageDay) {
         let outside = |from: UsageDay, to: UsageDay| last < from || to < first;
         let is_named_for_window = object.manifest.as_ref().is_some_and(|name| window.contains(name.day));
         let is_of_other_month = outside(object.month.first_day(), object.month.last_day());

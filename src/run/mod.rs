@@ -7,6 +7,7 @@ pub mod fingerprint;
 pub mod observed;
 mod pace;
 mod pipeline;
+mod places;
 mod plan_report;
 pub mod planning;
 pub mod preflight;

@@ -13,13 +13,14 @@ use tokio::sync::SetOnce;
 
 use super::closing::DayFacts;
 use super::pace::Pace;
+use super::places::Places;
 use super::schedule::{ChunkDays, CompleteDay, DayRules, End, Schedule};
 use crate::aggregate::{Chunk, ChunkCounts, CompiledScan, IngestError, ingest};
 use crate::decode::{Batches, RowGroup};
 use crate::error::{ErrorKind, Failure};
 use crate::fetch::{ChunkBytes, fetch_row_group, fetched_bytes};
 use crate::footers::claimed_bytes;
-use crate::plan::{ChunkPlan, Plan};
+use crate::plan::{ChunkPlan, OtherPeriods, Plan};
 use crate::runtime::cpu_pool::CpuPool;
 use crate::runtime::memory_budget::{MemoryBudget, Permit};
 use crate::runtime::stopping::Stopping;
@@ -66,6 +67,8 @@ pub struct Outcome<T> {
     pub days: BTreeMap<UsageDay, T>,
     /// The others.
     pub end: End,
+    /// Objects that turned out to hold rows of other periods alone.
+    pub of_other_periods: OtherPeriods,
     /// Seconds that chunks waited for their bytes, summed over chunks.
     pub fetch_seconds: f64,
     /// Seconds that chunks were decoded and aggregated, summed over chunks.
@@ -85,7 +88,7 @@ impl Pipeline<'_> {
     {
         let mut schedule = Schedule::new(plan, Arc::clone(&scans), self.rules.clone());
         let mut days = BTreeMap::new();
-        let mut pace = Pace::default();
+        let (mut pace, mut places) = (Pace::default(), Places::default());
         let mut fetching = FuturesUnordered::new();
         let mut computing = FuturesUnordered::new();
         let mut closing = FuturesUnordered::new();
@@ -144,6 +147,7 @@ impl Pipeline<'_> {
                     pace.computed(seconds);
                     pace.released(plan.chunks[chunk].stored_bytes);
                     self.count_computed(&plan.chunks[chunk], seconds, counts.as_ref().ok());
+                    counts.iter().for_each(|counts| places.note(&plan.chunks[chunk], counts));
                     schedule.chunk_done(chunk, counts);
                 }
                 Some((day, result)) = closing.next() => {
@@ -155,7 +159,9 @@ impl Pipeline<'_> {
             }
         }
         never_ready(waiting.len()).into_iter().for_each(|failure| schedule.stop(failure));
-        Outcome { days, end: schedule.end(), fetch_seconds: pace.fetch_seconds, compute_seconds: pace.compute_seconds }
+        let (fetch_seconds, compute_seconds) = (pace.fetch_seconds, pace.compute_seconds);
+        let of_other_periods = places.of_other_periods(plan.window);
+        Outcome { days, end: schedule.end(), of_other_periods, fetch_seconds, compute_seconds }
     }
 
     fn count_computed(&self, chunk: &ChunkPlan, seconds: f64, counts: Option<&ChunkCounts>) {

@@ -57,7 +57,10 @@ impl Sinks {
         let config = context.config;
         match &config.target {
             Target::None => Ok(Self::Same(Arc::new(NullSink))),
-            Target::File { path, format } => Ok(Self::Same(Arc::new(FileSink::new(path, *format, schema())?))),
+            Target::File { path, format } => {
+                let sink = FileSink::new(path, *format, schema(), context.options.delete_empty_days)?;
+                Ok(Self::Same(Arc::new(sink)))
+            }
             Target::Postgres => {
                 let postgres = config.postgres.as_ref().ok_or_else(|| {
                     Failure::new(ErrorKind::Config, "target.kind is postgres, but target.postgres is missing")

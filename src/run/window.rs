@@ -20,7 +20,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::footers::{Footer, FooterError, read_footers};
 use crate::labels::EnabledKeys;
 use crate::merge::LabelRowCounts;
-use crate::plan::{BadObject, ChunkPlan, Plan, plan};
+use crate::plan::{BadObject, ChunkPlan, OtherPeriods, Plan, plan};
 use crate::reference;
 use crate::rollups::declaration::{Scan, without_empty_tables};
 use crate::rollups::facts::ReferenceData;
@@ -243,7 +243,8 @@ pub async fn compute_window(
     let sum = |seconds: fn(&ClosedDay) -> f64| outcome.days.values().map(seconds).sum();
     stage_seconds.push(("merge and finish", sum(|day| day.finish_seconds)));
     stage_seconds.push(("write", sum(|day| day.write_seconds)));
-    let (PreparedWindow { plan, warnings, .. }, Decisions { states, .. }) = (prepared, decisions);
+    let (PreparedWindow { plan, mut warnings, .. }, Decisions { states, .. }) = (prepared, decisions);
+    warnings.extend(outcome.of_other_periods.sentence());
     Ok(WindowOutcome { outcome, plan, states, left, warnings, stage_seconds })
 }
 
@@ -445,7 +446,8 @@ fn left_as_it_was(
     }
     let untouched = states.keys().copied().filter(|day| !end.failed_days.contains_key(day));
     let days = untouched.map(day).collect();
-    let outcome = Outcome { days, end, fetch_seconds: 0.0, compute_seconds: 0.0 };
+    let of_other_periods = OtherPeriods::default();
+    let outcome = Outcome { days, end, of_other_periods, fetch_seconds: 0.0, compute_seconds: 0.0 };
     let left = LeftDays::new();
     WindowOutcome { outcome, plan: prepared.plan, states, left, warnings: prepared.warnings, stage_seconds }
 }

@@ -35,6 +35,8 @@ struct Inner {
     folder: PathBuf,
     format: FileFormat,
     schema: SchemaRef,
+    /// Whether a day without input rows loses the rows of its file.
+    delete_empty_days: bool,
 }
 
 /// Why a file cannot be written.
@@ -76,11 +78,17 @@ impl FileSinkError {
 impl_failure!(FileSinkError);
 
 impl FileSink {
-    /// A sink that writes into a folder, which is created if it does not exist.
+    /// A sink that writes into a folder, which is created if it does not exist. Unless `delete_empty_days`, the file of a day that has no
+    /// input rows any more stays as it is.
     /// Errors: the folder cannot be created.
-    pub fn new(folder: &Path, format: FileFormat, schema: SchemaRef) -> Result<Self, FileSinkError> {
+    pub fn new(
+        folder: &Path,
+        format: FileFormat,
+        schema: SchemaRef,
+        delete_empty_days: bool,
+    ) -> Result<Self, FileSinkError> {
         fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
-        Ok(Self { inner: Arc::new(Inner { folder: folder.to_owned(), format, schema }) })
+        Ok(Self { inner: Arc::new(Inner { folder: folder.to_owned(), format, schema, delete_empty_days }) })
     }
 }
 
@@ -91,6 +99,9 @@ impl Inner {
             FileFormat::Parquet => "parquet",
         };
         let path = self.folder.join(format!("{}.{extension}", rows.day));
+        if rows.input_row_count == 0 && !self.delete_empty_days && path.exists() {
+            return Ok(Written::LeftAsItWas);
+        }
         // Two runs at once must not write into each other's file.
         let temporary = self.folder.join(format!(".{}.{extension}.{}.tmp", rows.day, std::process::id()));
         let written = self

@@ -1,11 +1,13 @@
 //! Servers that answer with something else than what was asked: no day is written from it, and the message says what it was.
 
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::{Value, json};
 
 use crate::binary::{Ended, Invocation};
 use crate::delivery::{self, Delivery, from_server, into_csv, pod_key, pod_object, settings};
 use crate::s3_server::S3Server;
 use crate::s3_server::deviation::{Answer, Deviation, ListForm, Range};
+use crate::usage;
 
 const DAYS: [&str; 3] = ["2025-10-01", "2025-10-02", "2025-10-03"];
 
@@ -231,12 +233,40 @@ async fn rows_of_another_period_are_told_with_their_days() {
     for command in ["plan", "check", "run"] {
         Invocation::with(command, &bed.settings).run().await.expect(0, &[&said]);
     }
+    // Without statistics it shows once the rows are read.
+    let untold = |day: &str| {
+        let properties = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
+        usage::parquet_with(usage::pod_columns(&delivery::pod_rows(day, 1.0)), properties)
+    };
+    bed.server.put(&pod_key(DAYS[1]), untold("2025-09-30"));
+    bed.run(&[]).await.expect(0, &[&said]);
+    for (number, day) in DAYS.iter().enumerate() {
+        bed.server.put(&pod_key(day), untold(DAYS[number]));
+    }
+    let ended = bed.run(&[]).await;
+    assert!(!ended.expect(0, &[]).all_text().contains("other days alone"), "{ended:#?}");
     // Objects of days beside the window are as they should be.
     let mut settings = bed.settings.clone();
     settings["period"] = json!({"start_date": DAYS[0], "end_date": DAYS[0]});
-    bed.server.put(&pod_key(DAYS[1]), pod_object(DAYS[1], 1.0));
-    let ended = Invocation::with("run", &settings).run().await;
-    assert!(!ended.expect(0, &[]).all_text().contains("other days alone"), "{ended:#?}");
+    for object in [pod_object(DAYS[1], 1.0), untold(DAYS[1])] {
+        bed.server.put(&pod_key(DAYS[1]), object);
+        let ended = Invocation::with("run", &settings).run().await;
+        assert!(!ended.expect(0, &[]).all_text().contains("other days alone"), "{ended:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_a_day_that_has_no_rows_any_more_stays_as_it_was() {
+    let bed = Bed::new().await;
+    bed.writes(Deviation::default(), &[]).await;
+    let file = bed.output.path().join(format!("{}.csv", DAYS[1]));
+    let before = std::fs::read(&file).unwrap();
+    bed.server.remove(&pod_key(DAYS[1]));
+    let ended = bed.run(&[]).await;
+    assert_eq!(ended.expect(0, &[]).day(DAYS[1])["status"], "no input rows, left as it was");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert_eq!(bed.run(&["--delete-empty-days"]).await.expect(0, &[]).day(DAYS[1])["rows_out"], 0);
+    assert!(std::fs::read(&file).unwrap().len() < before.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,7 +119,7 @@ fn share(index: u32, count: u32) -> Share {
 
 fn done(schedule: &mut Schedule<'_>, chunk: usize) {
     let rows_of_days = schedule.plan.chunks[chunk].days.iter().map(|day| (*day, 1)).collect();
-    schedule.chunk_done(chunk, Ok(ChunkCounts { row_count: 1, rows_of_days }));
+    schedule.chunk_done(chunk, Ok(ChunkCounts { row_count: 1, rows_of_days, outside: None }));
 }
 
 /// Runs a schedule as the pipeline does, each step ending before the next one begins. Answers the days in the order in which they were
