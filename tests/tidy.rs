@@ -2,6 +2,8 @@
 //!
 //! Every complaint names file and line. The rules themselves are data in `tests/tidy/layers.rs`.
 
+#[path = "tidy/debt.rs"]
+mod debt;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/tokens.rs"]
@@ -11,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use debt::OPENSHIFT_DEBT;
 use gristmill::error::ErrorKind;
 use gristmill::schema::target::{OCP_DAILY_SUMMARY, Writer};
 use layers::{ALLOWED, COLUMN_NAME_EXCEPTIONS, COLUMN_NAMERS, CONFINED, ENVIRONMENT_READERS, FOUNDATION, PURE, WIRING};
@@ -462,4 +465,61 @@ fn the_reader_of_sources_understands_rust() {
     assert_eq!(texts, ["crate::text \\\" ", "raw \" text"]);
     assert!(!code.iter().any(|token| token.is_word("unwrap")));
     assert_eq!(segments_after(&all, "crate").last(), Some(&("sink".to_owned(), 6)));
+}
+
+/// Words of OpenShift's reports and of the reference's tables, in lower case: parts of names and of texts, SQL among them.
+const OPENSHIFT_WORDS: [&str; 13] = [
+    "ocp",
+    "openshift",
+    "koku",
+    "namespace",
+    "cluster_id",
+    "cluster_alias",
+    "clusterid",
+    "node_role",
+    "noderole",
+    "report_period",
+    "reportperiod",
+    "interval_start",
+    "unallocated",
+];
+
+/// What PostgreSQL's own catalogs call theirs.
+const CATALOG_WORDS: [&str; 4] = ["pg_namespace", "relnamespace", "typnamespace", "regnamespace"];
+
+/// Folders that may know them: what is computed, the names of the outside world, and what makes or converts its reports.
+const OPENSHIFT_FOLDERS: [&str; 5] = ["src/rollups/", "src/schema/", "src/generate/", "src/convert/", "src/objects/"];
+
+/// How many tokens of a file's code hold such a word.
+fn openshift_words(file: &SourceFile) -> usize {
+    let is_one = |token: &&Token| {
+        let text = CATALOG_WORDS.iter().fold(token.text.to_lowercase(), |text, word| text.replace(word, ""));
+        token.kind != Kind::Comment && OPENSHIFT_WORDS.iter().any(|word| text.contains(word))
+    };
+    file.code.iter().filter(is_one).count()
+}
+
+#[test]
+fn only_rollups_know_openshift_apart_from_a_debt_that_shrinks() {
+    let files = production();
+    let outside = files.iter().filter(|file| !OPENSHIFT_FOLDERS.iter().any(|folder| file.path.starts_with(folder)));
+    let found: BTreeMap<&str, usize> =
+        outside.map(|file| (file.path.as_str(), openshift_words(file))).filter(|(_, words)| *words > 0).collect();
+    let known: BTreeMap<&str, usize> = OPENSHIFT_DEBT.iter().copied().collect();
+    let mut complaints = Vec::new();
+    for (path, words) in &found {
+        match known.get(path) {
+            None => complaints.push(format!("{path}: {words} words of OpenShift in a file that had none")),
+            Some(before) if words > before => {
+                complaints.push(format!("{path}: {words} words of OpenShift, {before} are known"))
+            }
+            Some(before) if words < before => {
+                complaints.push(format!("{path}: {words} words left: lower tests/tidy/debt.rs from {before}"))
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = known.keys().filter(|path| !found.contains_key(*path));
+    complaints.extend(gone.map(|path| format!("{path}: no word is left: take it out of tests/tidy/debt.rs")));
+    report(&complaints);
 }
