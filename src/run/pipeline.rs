@@ -159,9 +159,7 @@ impl Pipeline<'_> {
             }
         }
         never_ready(waiting.len()).into_iter().for_each(|failure| schedule.stop(failure));
-        let (fetch_seconds, compute_seconds) = (pace.fetch_seconds, pace.compute_seconds);
-        let of_other_periods = places.of_other_periods(plan.window);
-        Outcome { days, end: schedule.end(), of_other_periods, fetch_seconds, compute_seconds }
+        outcome(days, schedule.end(), &pace, places.of_other_periods(plan.window))
     }
 
     fn count_computed(&self, chunk: &ChunkPlan, seconds: f64, counts: Option<&ChunkCounts>) {
@@ -269,6 +267,11 @@ impl Pipeline<'_> {
             Err(failure) => (number, 0.0, Err((failure, None))),
         }
     }
+}
+
+fn outcome<T>(days: BTreeMap<UsageDay, T>, end: End, pace: &Pace, of_other_periods: OtherPeriods) -> Outcome<T> {
+    let (fetch_seconds, compute_seconds) = (pace.fetch_seconds, pace.compute_seconds);
+    Outcome { days, end, of_other_periods, fetch_seconds, compute_seconds }
 }
 
 /// Bytes of a chunk as it is fetched: what lies between two columns and is fetched along is held as well.
