@@ -19,7 +19,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, FooterTail, ParquetMetaData, 
 
 use crate::discover::ObjectInfo;
 use crate::error::ErrorKind;
-use crate::store::{Store, StoreError};
+use crate::store::{Difference, Store, StoreError};
 use crate::units::Bytes;
 
 pub use days::DaySpan;
@@ -210,6 +210,8 @@ impl FooterError {
     /// The same error of an object that was listed as it is now all the time.
     pub fn of_same_listing(self) -> Self {
         match self {
+            // One that is listed and not there may be there in a while.
+            FooterError::Store(StoreError::Changed { difference: Difference::Gone, .. }) => self,
             FooterError::Store(source @ StoreError::Changed { .. }) => FooterError::Inconsistent { source },
             other => other,
         }

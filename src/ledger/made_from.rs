@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::UsageDay;
 
+/// The setting that says which reports are read.
+pub const SEMANTICS: &str = "semantics";
 /// Objects of a day that are noted by name. Reports have a handful per day; an upload in pieces has hundreds at most.
 const MOST_OBJECTS: usize = 1_000;
 /// Objects that a message names; the others are counted.
@@ -71,6 +73,10 @@ impl MadeFrom {
     /// were noted they must have shrunk below the same share: small objects may have been put together. Daily copies stand for
     /// the raw report.
     pub fn shrunken(&self, now: &Self, min_percent: f64) -> Option<(String, Extent, Extent)> {
+        // Other semantics read other reports.
+        if !self.facts.is_empty() && self.facts.get(SEMANTICS) != now.facts.get(SEMANTICS) {
+            return None;
+        }
         let (before, now) = match (&self.objects, self.reports.is_empty()) {
             (None, true) => (self.of_all(), now.of_all()),
             _ => (self.extents(), now.extents()),
@@ -93,9 +99,13 @@ impl MadeFrom {
             return self.reports.clone();
         }
         let mut extents: BTreeMap<String, Extent> = BTreeMap::new();
-        let keys = self.objects.iter().flat_map(BTreeMap::keys);
-        for report in keys.filter_map(|key| key.split("/source=").next()?.rsplit('/').next()) {
-            extents.entry(report.to_owned()).or_default().objects += 1;
+        for key in self.objects.iter().flat_map(BTreeMap::keys) {
+            let Some((above, below)) = key.split_once("/source=") else { continue };
+            // Earlier versions read what is passed over now.
+            let is_hidden = below.split('/').any(|segment| segment.starts_with(['_', '.']));
+            let Some(report) = above.rsplit('/').next().filter(|_| !is_hidden) else { continue };
+            let daily = if above.contains("/parquet/daily/") { "daily/" } else { "" };
+            extents.entry(format!("{daily}{report}")).or_default().objects += 1;
         }
         extents
     }
@@ -231,6 +241,22 @@ mod tests {
         let few = MadeFrom { object_count: 999, ..now(&[("pod_usage", 999)]) };
         assert!(many.shrunken(&few, 50.0).is_some());
         assert!(many.shrunken(&few, 49.0).is_none());
+    }
+
+    #[test]
+    fn what_is_passed_over_now_and_what_other_semantics_read_is_not_missed() {
+        let folder = "data/parquet/daily/o/OCP/pod_usage/source=s/year=2025/month=10";
+        let keys =
+            [format!("{folder}/a.parquet"), format!("{folder}/_temporary/a.parquet"), format!("{folder}/.b.parquet")];
+        let pairs: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "1")).collect();
+        let reports = |objects| BTreeMap::from([("daily/pod_usage".to_owned(), Extent { objects, rows: 9 })]);
+        let before = made_from(&pairs, &[]);
+        assert_eq!(before.shrunken(&MadeFrom { reports: reports(1), ..MadeFrom::default() }, 50.0), None);
+        assert!(before.shrunken(&MadeFrom { reports: reports(0), ..MadeFrom::default() }, 50.0).is_some());
+        let of = |semantics| MadeFrom { reports: reports(4), ..made_from(&[], &[(SEMANTICS, semantics)]) };
+        let now = |semantics| MadeFrom { reports: BTreeMap::new(), ..made_from(&[], &[(SEMANTICS, semantics)]) };
+        assert!(of("1").shrunken(&now("1"), 50.0).is_some());
+        assert_eq!(of("1").shrunken(&now("2"), 50.0), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub const TABLE: &str = "day_ledger";
 pub const TOKEN_SEQUENCE: &str = "claim_token";
 
 /// Raised by hand whenever the same input gives other rows, so that days written before are not taken as unchanged.
-pub const ENGINE_VERSION: i32 = 1;
+pub const ENGINE_VERSION: i32 = 2;
 
 /// Which day of what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,8 +102,16 @@ pub async fn record(connection: &Connection, key: &DayKey, entry: &Entry) -> Res
         (&ENGINE_VERSION, Type::INT4),
         (&made_from, Type::TEXT),
     ];
-    connection.execute(&format!("recording day {} in the ledger", key.day), RECORD_SQL, &parameters).await?;
-    Ok(())
+    let action = format!("recording day {} in the ledger", key.day);
+    match connection.execute(&action, RECORD_SQL, &parameters).await? {
+        1 => Ok(()),
+        count => Err(PostgresError::RowsAltered {
+            day: key.day,
+            table: format!("{SCHEMA}.{TABLE}"),
+            difference: format!("day {}: {count} rows of the ledger were written instead of 1", key.day),
+            causes: "a trigger or a rule".to_owned(),
+        }),
+    }
 }
 
 /// Reads the row of a day that was written; `None` if it never was.

@@ -15,7 +15,7 @@ use crate::discover::{ManifestName, ObjectInfo};
 use crate::error::Failure;
 use crate::footers::{DaySpan, Footer, FooterError, RowGroupSpan, column_range, is_guess_in_doubt, plain_size};
 use crate::rollups::declaration::Scan;
-use crate::schema::source::ReportType;
+use crate::schema::source::SourceTable;
 use crate::time::{UsageDay, Window};
 use crate::units::Bytes;
 
@@ -61,8 +61,8 @@ pub struct DayPlan {
     pub objects: Vec<Arc<ObjectInfo>>,
     /// Rows of those row groups: an upper bound where a row group spans days.
     pub row_count: u64,
-    /// Report → objects and rows of those row groups, each counted once however often it is read.
-    pub reports: BTreeMap<ReportType, (usize, u64)>,
+    /// Report, raw or daily → objects and rows of those row groups, each counted once however often it is read.
+    pub reports: BTreeMap<SourceTable, (usize, u64)>,
     /// Bytes of the needed columns as stored.
     pub stored_bytes: Bytes,
 }
@@ -253,7 +253,7 @@ fn day_plan(day: UsageDay, chunks: &[ChunkPlan]) -> DayPlan {
         plan.stored_bytes = plan.stored_bytes + chunk.stored_bytes;
         let object = &chunk.footer.object;
         if row_groups.insert((&object.key, chunk.row_group)) {
-            let (object_count, row_count) = plan.reports.entry(object.table.report).or_default();
+            let (object_count, row_count) = plan.reports.entry(object.table).or_default();
             *object_count += usize::from(!objects.contains_key(object.key.as_str()));
             *row_count += chunk.row_count;
         }

@@ -11,6 +11,7 @@ use crate::discover::ObjectInfo;
 use crate::ledger::{ENGINE_VERSION, Extent, MadeFrom, NotedRoles};
 use crate::plan::{DayPlan, Plan};
 use crate::rollups::facts::{NodeRole, ReferenceData};
+use crate::schema::source::{SourceTable, Variant};
 
 /// What a day's rows are made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,9 +83,7 @@ impl Facts {
         made_from.reports = day
             .reports
             .iter()
-            .map(|(report, (objects, rows))| {
-                (report.folder().to_owned(), Extent { objects: *objects as u64, rows: *rows })
-            })
+            .map(|(report, (objects, rows))| (report_name(*report), Extent { objects: *objects as u64, rows: *rows }))
             .collect();
         made_from.roles = roles;
         Ingredients { fingerprint, made_from }
@@ -118,6 +117,14 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
         let _infallible = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// How the ledger calls a report: its folder, after `daily/` for the daily copies.
+fn report_name(table: SourceTable) -> String {
+    match table.variant {
+        Variant::Raw => table.report.folder().to_owned(),
+        Variant::Daily => format!("daily/{}", table.report.folder()),
+    }
 }
 
 /// An object as it was listed. Without an entity tag the time of its upload tells versions apart.

@@ -171,7 +171,8 @@ async fn plan_again(
     let stopping = &context.options.stopping;
     let prepare = window::prepare_with(context, prepared.plan.window, &prepared.footers);
     let (again, _) = stopping.unless_asked(prepare).await?;
-    let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
+    let of_objects = [ErrorKind::ObjectChanged, ErrorKind::ObjectInconsistent];
+    let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && !of_objects.contains(&kind);
     if let Some(bad) = again.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
         return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
     }

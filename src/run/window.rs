@@ -276,7 +276,8 @@ pub async fn open_window(
         return Ok(OpenedWindow { reference, sink, decisions });
     }
     // A storage in trouble is no fault of any day: a retry, or other rights, may give the same objects.
-    let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && kind != ErrorKind::ObjectChanged;
+    let of_objects = [ErrorKind::ObjectChanged, ErrorKind::ObjectInconsistent];
+    let concerns_all = |kind: ErrorKind| !kind.is_of_one_day() && !of_objects.contains(&kind);
     if let Some(bad) = prepared.plan.bad_objects.iter().find(|bad| concerns_all(bad.failure.kind)) {
         return Err(Failure::new(bad.failure.kind, bad.failure.message_with_causes()));
     }

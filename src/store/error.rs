@@ -258,7 +258,10 @@ impl StoreError {
             }
             NoPage::S3Error(code) => {
                 let code = code.filter(|code| looks_like_code(code));
-                Facts::of_answer(200, code).sorted(operation, place)
+                let came = format!("an <Error> document came, {}", code.as_deref().unwrap_or("without a code"));
+                Facts::of_answer(200, code)
+                    .of_error_document(operation, place.clone())
+                    .unwrap_or_else(|| unusable(came))
             }
         }
     }
@@ -341,8 +344,8 @@ impl StoreError {
     }
 
     pub(super) fn endless_listing(place: String) -> Self {
-        let source = Cause("the listing does not come to an end".to_owned());
-        StoreError::unavailable(Operation::List, place, source)
+        let source = Cause("the listing does not come to an end: a token came twice, or too many pages".to_owned());
+        StoreError::AnswerUnusable { operation: Operation::List, place, source }
     }
 
     pub(super) fn foreign_key(place: String, key: &str) -> Self {

@@ -85,6 +85,15 @@ impl Facts {
         says_so || matches!(self.status, Some(429 | 503))
     }
 
+    /// The error that an `<Error>` document with status 200 makes; `None` for a code that means nothing here.
+    pub(super) fn of_error_document(&self, operation: Operation, place: String) -> Option<StoreError> {
+        const OF_THE_MOMENT: [&str; 5] =
+            ["InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "TooManyRequests"];
+        let is_of_the_moment = self.code.as_deref().is_some_and(|code| OF_THE_MOMENT.contains(&code));
+        let is_known = is_of_the_moment || !matches!(self.verdict(operation), Verdict::Unavailable);
+        is_known.then(|| self.sorted(operation, place))
+    }
+
     /// The error that the facts make of a request.
     pub(super) fn sorted(&self, operation: Operation, place: String) -> StoreError {
         let source = self.cause();

@@ -19,25 +19,44 @@ pub(super) const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 pub(super) fn below(folder: &Path, prefix: &str) -> Result<Vec<Listed>, walkdir::Error> {
     let mut files = Vec::new();
     for entry in WalkDir::new(folder).min_depth(1).follow_links(true) {
+        let key_of = |path: &Path| {
+            let inside = path.strip_prefix(folder).unwrap_or(path);
+            let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
+            (format!("{prefix}{}", parts.join("/")), parts.iter().any(|part| part.starts_with(['_', '.'])))
+        };
         let (entry, metadata) = match entry.and_then(|entry| entry.metadata().map(|metadata| (entry, metadata))) {
             Ok(found) => found,
-            // Removed meanwhile, a link to nothing, or no folder at all.
-            Err(error) if error.io_error().is_some_and(|io| io.kind() == ErrorKind::NotFound) => continue,
-            Err(error) => return Err(error),
+            Err(error) => {
+                let (key, is_hidden) = key_of(error.path().unwrap_or(folder));
+                let is_link =
+                    error.path().is_some_and(|path| path.symlink_metadata().is_ok_and(|link| link.is_symlink()));
+                match error.io_error().map(std::io::Error::kind) {
+                    // Whatever is passed over stands in nobody's way.
+                    _ if is_hidden => {}
+                    // A link to nothing is a file without contents, and not no file.
+                    Some(ErrorKind::NotFound) if is_link => files.push(nothing(key)),
+                    // Removed meanwhile, or a folder that is not there.
+                    Some(ErrorKind::NotFound) => {}
+                    _ => return Err(error),
+                }
+                continue;
+            }
         };
         if !metadata.is_file() {
             continue;
         }
-        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-        let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
         files.push(Listed {
-            key: format!("{prefix}{}", parts.join("/")),
+            key: key_of(entry.path()).0,
             size: metadata.len(),
             etag: Some(etag(&metadata)),
             last_modified: modified(&metadata).into(),
         });
     }
     Ok(files)
+}
+
+fn nothing(key: String) -> Listed {
+    Listed { key, size: 0, etag: None, last_modified: DateTime::UNIX_EPOCH }
 }
 
 fn modified(metadata: &Metadata) -> SystemTime {
@@ -70,9 +89,11 @@ mod tests {
         std::fs::create_dir(folder.path().join("deeper.parquet")).unwrap();
         [&b"a.parquet"[..], b"b\n.parquet", b"c\xFF.parquet", b"d#1", b"deeper.parquet/e"].into_iter().for_each(write);
         std::os::unix::fs::symlink("nothing", folder.path().join("dangling")).unwrap();
+        std::fs::create_dir(folder.path().join("_tmp")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("_tmp/circle")).unwrap();
         assert_eq!(
             keys(folder.path()),
-            ["p/a.parquet", "p/b\n.parquet", "p/c\u{FFFD}.parquet", "p/d#1", "p/deeper.parquet/e"]
+            ["p/a.parquet", "p/b\n.parquet", "p/c\u{FFFD}.parquet", "p/d#1", "p/dangling", "p/deeper.parquet/e"]
         );
         assert_eq!(keys(&folder.path().join("not-there")), [""; 0]);
     }

@@ -81,6 +81,10 @@ pub(super) fn page(body: &[u8], prefix: &str) -> Result<Page, NoPage> {
     }
     let folders: Vec<String> =
         elements("CommonPrefixes").filter_map(|folder| value(folder, "Prefix")).map(decode).collect();
+    let is_empty = objects.is_empty() && folders.is_empty();
+    if is_empty && !prefix.is_empty() && value(root, "Prefix").is_some_and(|listed| listed.is_empty()) {
+        return Err(NoPage::NotAsAsked("it is the listing of a whole bucket, and empty".to_owned()));
+    }
     let counted = value(root, "KeyCount").and_then(|count| count.trim().parse::<usize>().ok()).unwrap_or(0);
     if counted > objects.len() + folders.len() {
         let entries = objects.len() + folders.len();
@@ -247,6 +251,16 @@ mod tests {
         not_all("<IsTruncated>true</IsTruncated><NextMarker>p/x</NextMarker>", "version 1");
         not_all(OBJECT, "does not say whether it is complete");
         not_all("<IsTruncated>perhaps</IsTruncated>", "does not say whether it is complete");
+    }
+
+    #[test]
+    fn an_empty_listing_of_a_whole_bucket_is_not_the_one_of_a_prefix() {
+        assert_eq!(
+            of(&format!("<Prefix/>{COMPLETE}")),
+            Err(NoPage::NotAsAsked("it is the listing of a whole bucket, and empty".to_owned()))
+        );
+        // With the keys that were asked for it does not matter what is repeated.
+        assert!(of(&format!("<Prefix/>{COMPLETE}{OBJECT}")).is_ok());
     }
 
     #[test]

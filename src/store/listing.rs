@@ -190,7 +190,11 @@ impl Store {
         if !status.is_success() {
             return Err(StoreError::of_status(operation, place(), status.as_u16(), &body));
         }
-        Ok(list_answer::page(&body, ask.full))
+        Ok(list_answer::page(&body, ask.full).and_then(|page| match page.folders.is_empty() || ask.folders_only {
+            true => Ok(page),
+            // Whatever lies in the folders is not among its objects.
+            false => Err(NoPage::NotAsAsked("it has folders (CommonPrefixes) in place of what is in them".to_owned())),
+        }))
     }
 }
 

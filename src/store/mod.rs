@@ -109,7 +109,7 @@ pub struct ObjectRef<'a> {
     pub size: Bytes,
     /// Entity tag as listed.
     pub etag: Option<&'a str>,
-    /// Time of the last upload as listed; it counts where tags do not.
+    /// Time of the last upload as listed; it counts where there is no tag, or where tags do not. 1970 stands for an unknown time.
     pub last_modified: DateTime<Utc>,
 }
 
@@ -206,7 +206,7 @@ impl Store {
             }
         }
         .map_err(fail)?;
-        if let Some(difference) = difference(object, &result.meta, self.inner.etags_count) {
+        if let Some(difference) = difference(object, &result.meta) {
             return Err(StoreError::Changed { place: self.name(object.key), difference });
         }
         let bytes = self.inner.buffers.read(result).await.map_err(fail)?;
@@ -413,16 +413,15 @@ impl fmt::Debug for Store {
 }
 
 /// In what an object that is read is another one than was listed. Not every server honours If-Match, so what came is compared as well.
-fn difference(listed: ObjectRef<'_>, read: &ObjectMeta, etags_count: bool) -> Option<Difference> {
+fn difference(listed: ObjectRef<'_>, read: &ObjectMeta) -> Option<Difference> {
     if read.size != listed.size.0 {
         return Some(Difference::Size);
     }
     match (listed.etag, read.e_tag.as_deref()) {
         (Some(listed), Some(read)) => (bare_tag(listed) != bare_tag(read)).then_some(Difference::Etag),
         (Some(_), None) => None,
-        (None, _) if etags_count => None,
         // The time of an answer has whole seconds; the client library gives 1970 where there is none.
-        (None, _) if read.last_modified.timestamp() == 0 => None,
+        (None, _) if read.last_modified.timestamp() == 0 || listed.last_modified.timestamp() == 0 => None,
         (None, _) => (listed.last_modified.timestamp() != read.last_modified.timestamp()).then_some(Difference::Time),
     }
 }

@@ -170,7 +170,7 @@ async fn a_listing_that_does_not_advance_ends_with_an_error() {
     server.put(&format!("{POD_FOLDER}/1.parquet"), vec![1]);
     server.put(&format!("{POD_FOLDER}/2.parquet"), vec![1]);
     let failure = discover_pods(&Store::new(&in_process(&server)).unwrap()).await.unwrap_err();
-    assert_eq!(failure.kind, ErrorKind::StorageUnavailable, "{}", failure.full_text());
+    assert_eq!(failure.kind, ErrorKind::StorageAnswerUnusable, "{}", failure.full_text());
 }
 
 #[tokio::test]

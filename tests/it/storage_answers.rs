@@ -102,6 +102,14 @@ async fn what_is_no_listing_is_no_empty_folder() {
         ("<Error><Code>AccessDenied</Code></Error>", xml, 78, "access denied"),
         ("<Error><Code>NoSuchBucket</Code></Error>", xml, 78, "no such bucket"),
         ("<Error><Code>SlowDown</Code></Error>", xml, 75, "code SlowDown"),
+        ("<Error><Code>InvalidRequest</Code></Error>", xml, 78, "an <Error> document came, InvalidRequest"),
+        ("<Error/>", xml, 78, "an <Error> document came, without a code"),
+        (
+            "<ListBucketResult><Prefix/><IsTruncated>false</IsTruncated></ListBucketResult>",
+            xml,
+            78,
+            "it is the listing of a whole bucket, and empty",
+        ),
         (
             "<ListBucketResult><Prefix>elsewhere/</Prefix><IsTruncated>false</IsTruncated></ListBucketResult>",
             xml,
