@@ -66,14 +66,17 @@ impl PassedOver {
     /// A sentence for each reason, with the first names.
     pub fn sentences(&self) -> Vec<String> {
         let reasons = [
-            (&self.other_ending, "their names do not end with .parquet"),
-            (&self.hidden, "a part of their names begins with `_` or `.`"),
+            (&self.other_ending, ["its name does not end with .parquet", "their names do not end with .parquet"]),
+            (
+                &self.hidden,
+                ["a part of its name begins with `_` or `.`", "a part of their names begins with `_` or `.`"],
+            ),
         ];
-        let sentence = |(keys, reason): (&BTreeSet<String>, &str)| {
+        let sentence = |(keys, [of_one, of_several]): (&BTreeSet<String>, [&str; 2])| {
             let named: Vec<String> = keys.iter().take(NAMED_KEYS).map(|key| format!("`{key}`")).collect();
             let more = keys.len() - named.len();
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            let objects = if keys.len() == 1 { "object is" } else { "objects are" };
+            let (objects, reason) = if keys.len() == 1 { ("object is", of_one) } else { ("objects are", of_several) };
             format!("{} {objects} passed over, since {reason}: {}{more}", keys.len(), named.join(", "))
         };
         reasons.into_iter().filter(|(keys, _)| !keys.is_empty()).map(sentence).collect()
@@ -141,7 +144,7 @@ mod tests {
             passed_over.sentences(),
             [
                 "5 objects are passed over, since their names do not end with .parquet: `k0`, `k1`, `k2` and 2 more",
-                "1 object is passed over, since a part of their names begins with `_` or `.`: `_x`",
+                "1 object is passed over, since a part of its name begins with `_` or `.`: `_x`",
             ]
         );
     }

@@ -136,7 +136,7 @@ async fn a_copy_in_a_temporary_folder_does_not_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_without_ending_is_named_by_every_command() {
     let bed = Bed::new("object-without-ending").await;
-    let named = ["1 object is passed over, since their names do not end with .parquet", "20251002_101500_00012_abcde"];
+    let named = ["1 object is passed over, since its name does not end with .parquet", "20251002_101500_00012_abcde"];
     for command in ["run", "plan", "check"] {
         Invocation::with(command, &bed.settings).run().await.expect(0, &named);
     }
