@@ -41,7 +41,7 @@ pub struct Entry {
 /// How a bucket is listed.
 #[derive(Debug)]
 pub(super) struct BucketLister {
-    /// Address of the bucket: `https://host/bucket/` or `https://bucket.host/`.
+    /// Address of the bucket, to which a query is appended: `https://host/bucket` or `https://bucket.host/`.
     pub(super) bucket: Uri,
     pub(super) region: String,
     pub(super) client: HttpClient,

@@ -54,7 +54,7 @@ pub(super) fn is_sendable_address(address: &str) -> bool {
     *request.uri_mut() = uri;
     // Whoever signs reads the address with another parser, which is stricter about hosts.
     let Ok(url) = request.uri().to_string().parse() else { return false };
-    // Only names the type of the address.
+    // The parser's type is that of this argument; what it makes of the address does not matter.
     let _scheme = ObjectStoreScheme::parse(&url);
     request.uri().host().is_some_and(|host| !host.is_empty())
 }
